@@ -1,0 +1,158 @@
+/** Reads what Atlas answered, in an envelope or not: a live migration, or one failure of the closed list. */
+
+import { isIP } from 'node:net';
+import { Failure, type FailureFacts, type FailureName } from './failure.ts';
+import type { HttpAnswer } from './http-client.ts';
+import { type LiveMigration, toLiveMigration } from './live-migration.ts';
+import type { Question } from './question.ts';
+
+type Json = Record<string, unknown>;
+
+export const isObject = (value: unknown): value is Json =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+
+/** Atlas uses these with 401 although the key is good: it may not see this project. */
+const keyAcceptedCodes = new Set(['USER_CANNOT_ACCESS_GROUP', 'NOT_IN_GROUP', 'USER_UNAUTHORIZED']);
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    // The parser's own error quotes the text, so it goes no further.
+    return undefined;
+  }
+}
+
+/**
+ * What Atlas says inside an envelope counts as if it had said it plainly. An envelope's `status` is a number, an
+ * entity's a string; the content is called `content` in the published standard (mongodb/ipa 0115), `envelope` in
+ * the project's source document.
+ */
+function openEnvelope(httpStatus: number, value: unknown): { status: number; content: unknown } {
+  if (!isObject(value) || typeof value['status'] !== 'number' || Object.hasOwn(value, '_id')) {
+    return { status: httpStatus, content: value };
+  }
+  // An error's own HTTP status is never overruled by what its body says.
+  const status = httpStatus >= 200 && httpStatus < 300 ? value['status'] : httpStatus;
+  return { status, content: value['content'] ?? value['envelope'] };
+}
+
+/** `Retry-After` is seconds or a date (RFC 9110, section 10.2.3); the token bucket's second parameter is seconds. */
+function retryAfterSeconds(header: string | undefined, parameters: unknown, now: number): number {
+  const fromHeader = header === undefined ? Number.NaN : Number(header.trim() || Number.NaN);
+  const fromDate = header === undefined ? Number.NaN : (Date.parse(header) - now) / 1000;
+  const fromBody = Array.isArray(parameters) ? Number(parameters[1] ?? Number.NaN) : Number.NaN;
+  const seconds = [fromHeader, fromDate, fromBody].find(Number.isFinite) ?? 1;
+  // "Retry after 0 seconds" was recorded: without a floor, that is a busy loop.
+  return Math.max(1, Math.ceil(seconds));
+}
+
+/** Atlas puts the caller's address into the first parameter where the API access list does not have it. */
+function addressToAllow(errorCode: string | null, parameters: unknown): string {
+  const address: unknown = Array.isArray(parameters) ? parameters[0] : undefined;
+  if (!errorCode || !/(ACCESS_LIST|WHITELIST)/.test(errorCode)) return '';
+  return typeof address === 'string' && isIP(address)
+    ? `Allow the IP address ${address} in the API access list of the key: `
+    : 'Allow the address that this function calls from in the API access list of the key: ';
+}
+
+/** What Atlas said: its final status and content, out of any envelope. */
+export type Reading = {
+  status: number;
+  content: unknown;
+  /** Atlas's own code for an error. */
+  errorCode: string | null;
+  parameters: unknown;
+  headers: HttpAnswer['headers'];
+};
+
+export function readAnswer({ status: httpStatus, headers, body }: HttpAnswer): Reading {
+  const { status, content } = openEnvelope(httpStatus, parse(body));
+  const { errorCode: code, parameters } = isObject(content) ? content : {};
+  // Codes are Atlas's words in capitals; anything else in that place is not repeated to callers and logs.
+  const errorCode = typeof code === 'string' && /^[A-Z][A-Z0-9_]{0,99}$/.test(code) ? code : null;
+  return { status, content, errorCode, parameters, headers };
+}
+
+/** Makes a failure that says what Atlas said. */
+export function failureFrom(
+  { status, errorCode }: Reading,
+  name: FailureName,
+  detail: string,
+  facts: FailureFacts = {},
+): Failure {
+  const said = errorCode ? `${status} ${errorCode}` : `${status}`;
+  return new Failure(name, `${detail} (${said}).`, { ...facts, atlas: { status, errorCode } });
+}
+
+export function accessDenied(reading: Reading, what: string): Failure {
+  const { errorCode, parameters } = reading;
+  return failureFrom(
+    reading,
+    'AtlasAccessDenied',
+    `${addressToAllow(errorCode, parameters)}Atlas accepts the key but denies access to ${what}`,
+  );
+}
+
+/**
+ * The failure for a status that means the same whatever was asked.
+ *
+ * @param now milliseconds since the epoch, for a `Retry-After` that is a date
+ */
+export function failureByStatus(reading: Reading, now: number): Failure {
+  const { status, headers, parameters } = reading;
+  if (status === 429) {
+    const seconds = retryAfterSeconds(headers['retry-after'], parameters, now);
+    return failureFrom(reading, 'AtlasRateLimited', `Atlas asks to wait ${seconds} s before the next request`, {
+      retryAfterSeconds: seconds,
+    });
+  }
+  return status >= 500 && status <= 599
+    ? failureFrom(reading, 'AtlasUnavailable', 'Atlas is not available')
+    : failureFrom(reading, 'AtlasUnexpectedAnswer', 'Atlas answered with a status that is not understood');
+}
+
+/** A refused key gets the challenge again, with the body that every challenge has. */
+function keyWasRefused(answer: HttpAnswer, { errorCode }: Reading): boolean {
+  if (errorCode !== null && keyAcceptedCodes.has(errorCode)) return false;
+  // Whoever reads an enveloped 401 has got past the authentication, which speaks plain HTTP.
+  if (answer.status !== 401) return false;
+  return errorCode === null || errorCode === 'UNEXPECTED_ERROR' || answer.headers['www-authenticate'] !== undefined;
+}
+
+/**
+ * Reads Atlas's answer to a question that was asked with a key. Classified by status first and `errorCode` second,
+ * since Atlas uses one code (UNEXPECTED_ERROR) with several statuses.
+ *
+ * @param answer the final HTTP answer, after authentication
+ * @param now milliseconds since the epoch
+ * @throws Failure any of the names that begin with `Atlas`, `ProjectNotFound` or `LiveMigrationNotFound`
+ */
+export function readAtlasAnswer(answer: HttpAnswer, question: Question, now: number): LiveMigration {
+  const reading = readAnswer(answer);
+  const { status, content, errorCode } = reading;
+  const { groupId, liveMigrationId } = question;
+
+  if (status >= 200 && status <= 299) {
+    if (answer.flaw) throw failureFrom(reading, 'AtlasUnexpectedAnswer', `Atlas's answer ${answer.flaw}`);
+    return toLiveMigration(content, question);
+  }
+  if (status === 401 && keyWasRefused(answer, reading)) {
+    throw failureFrom(reading, 'AtlasCredentialsRejected', 'Atlas refuses the key that is in the secret');
+  }
+  if (status === 401 || status === 402 || status === 403) throw accessDenied(reading, `project ${groupId}`);
+  if (status === 404) {
+    const isAtlasError = errorCode !== null || (isObject(content) && typeof content['error'] === 'number');
+    if (!isAtlasError) {
+      throw failureFrom(
+        reading,
+        'AtlasUnexpectedAnswer',
+        'Atlas answered without its error document, so the base URL may be wrong',
+      );
+    }
+    throw errorCode && /(^|_)(GROUP|PROJECT)(_|$)/.test(errorCode)
+      ? failureFrom(reading, 'ProjectNotFound', `Atlas does not know project ${groupId}`)
+      : failureFrom(reading, 'LiveMigrationNotFound', `Project ${groupId} has no live migration ${liveMigrationId}`);
+  }
+  throw failureByStatus(reading, now);
+}

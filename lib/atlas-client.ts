@@ -1,0 +1,78 @@
+/** Asks Atlas one question, with whatever authentication the credentials want, in the time that there is. */
+
+import { setTimeout as sleep } from 'node:timers/promises';
+import { readAtlasAnswer } from './atlas-answer.ts';
+import type { Call } from './credentials.ts';
+import { within } from './deadline.ts';
+import { createDigestSession, type Session } from './digest-session.ts';
+import { Failure } from './failure.ts';
+import type { HttpRequest, Send } from './http-client.ts';
+import type { LiveMigration } from './live-migration.ts';
+import type { Question } from './question.ts';
+import { retryDelayMs } from './retry.ts';
+import type { Credentials } from './secret.ts';
+import { timed } from './tally.ts';
+import { createTokenSession } from './token-session.ts';
+
+/** @throws Failure any of the names that begin with `Atlas`, `ProjectNotFound`, `LiveMigrationNotFound` */
+export type AskAtlas = (question: Question, credentials: Credentials, call: Call) => Promise<LiveMigration>;
+
+function requestFor({ groupId, liveMigrationId, envelope, pretty }: Question, { baseUrl }: Credentials): HttpRequest {
+  const url = new URL(`${baseUrl.href}/groups/${groupId}/liveMigrations/${liveMigrationId}`);
+  if (envelope !== undefined) url.searchParams.set('envelope', String(envelope));
+  if (pretty !== undefined) url.searchParams.set('pretty', String(pretty));
+  return { method: 'GET', url, headers: { accept: baseUrl.accept, 'user-agent': 'atlas-live-migration' } };
+}
+
+/**
+ * @param send the HTTP client
+ * @param attemptMs milliseconds for one attempt, which is a whole answer with all the authentication that it takes
+ */
+export function createAtlasClient(send: Send, attemptMs: number): AskAtlas {
+  // The same credentials are the same object, so a session lives exactly as long as what it authenticates with.
+  const sessions = new WeakMap<Credentials, Session>();
+  const sessionFor = (credentials: Credentials): Session => {
+    const known = sessions.get(credentials);
+    if (known) return known;
+    const session =
+      'clientId' in credentials
+        ? createTokenSession(credentials, new URL(credentials.baseUrl.href).origin, send)
+        : createDigestSession(credentials, send);
+    sessions.set(credentials, session);
+    return session;
+  };
+
+  const attempt = async (question: Question, credentials: Credentials, { deadline, tally }: Call) => {
+    const ms = Math.min(attemptMs, deadline.msLeft());
+    const tooLate = () => new Failure('AtlasTimedOut', `Atlas did not answer within ${Math.round(ms)} ms.`);
+    tally.attempts += 1;
+    tally.atlasStatus = null;
+    tally.atlasErrorCode = null;
+    try {
+      const answer = await within(ms, tooLate, (signal) =>
+        sessionFor(credentials)(requestFor(question, credentials), signal),
+      );
+      tally.atlasStatus = answer.status;
+      return readAtlasAnswer(answer, question, Date.now());
+    } catch (error) {
+      if (error instanceof Failure && error.facts.atlas) {
+        tally.atlasStatus = error.facts.atlas.status;
+        tally.atlasErrorCode = error.facts.atlas.errorCode;
+      }
+      throw error;
+    }
+  };
+
+  return async (question, credentials, call) => {
+    for (let attempts = 1; ; attempts += 1) {
+      try {
+        return await timed(call.tally, 'atlasMs', () => attempt(question, credentials, call));
+      } catch (error) {
+        const delayMs =
+          error instanceof Failure ? retryDelayMs(error, attempts, call.deadline.msLeft(), Math.random()) : undefined;
+        if (delayMs === undefined) throw error;
+        await sleep(delayMs);
+      }
+    }
+  };
+}

@@ -1,0 +1,57 @@
+/** The function's environment, judged once, when the function starts. */
+
+import { type BaseUrl, baseUrlRule, readBaseUrl } from './base-url.ts';
+
+export type Configuration = {
+  /** Name or ARN of the secret with the Atlas key; `{groupId}` in it stands for the project's id. */
+  secretId: string;
+  /** Wins over what the secret says; undefined where the secret, or else the default, decides. */
+  baseUrl: BaseUrl | undefined;
+  /** Milliseconds for one attempt at an answer from Atlas. */
+  atlasTimeoutMs: number;
+  /** Seconds that a secret is used without asking for it again. */
+  secretMaxAgeSeconds: number;
+};
+
+const logLevels = ['TRACE', 'DEBUG', 'INFO', 'WARN', 'ERROR', 'CRITICAL', 'SILENT'];
+
+/**
+ * @param environment the variables of the process; an empty one counts as not set
+ * @throws Error one message that names every variable at fault, and what it must be
+ */
+export function readConfiguration(environment: NodeJS.ProcessEnv): Configuration {
+  const problems: string[] = [];
+
+  const wholeNumber = (name: string, fallback: number, least: number, most: number): number => {
+    const text = environment[name];
+    if (!text) return fallback;
+    const number = /^\d+$/.test(text) ? Number(text) : Number.NaN;
+    if (number >= least && number <= most) return number;
+    problems.push(`${name} must be a whole number from ${least} to ${most}`);
+    return fallback;
+  };
+
+  const secretId = environment['ATLAS_SECRET_ID'] ?? '';
+  if (!secretId) problems.push('ATLAS_SECRET_ID must name the secret that holds the Atlas key');
+  else if (/[{}]/.test(secretId.replaceAll('{groupId}', ''))) {
+    problems.push('ATLAS_SECRET_ID may hold no other placeholder than {groupId}');
+  }
+
+  const baseUrlText = environment['ATLAS_BASE_URL'];
+  const baseUrl = baseUrlText ? readBaseUrl(baseUrlText) : undefined;
+  if (baseUrlText && !baseUrl) problems.push(`ATLAS_BASE_URL ${baseUrlRule}`);
+
+  const logLevel = environment['POWERTOOLS_LOG_LEVEL'];
+  if (logLevel && !logLevels.includes(logLevel.toUpperCase())) {
+    problems.push(`POWERTOOLS_LOG_LEVEL must be one of ${logLevels.join(', ')}`);
+  }
+
+  const configuration = {
+    secretId,
+    baseUrl,
+    atlasTimeoutMs: wholeNumber('ATLAS_TIMEOUT_MS', 4000, 1, 900_000),
+    secretMaxAgeSeconds: wholeNumber('SECRET_MAX_AGE_SECONDS', 300, 0, 604_800),
+  };
+  if (problems.length > 0) throw new Error(`This function's environment is not valid: ${problems.join('; ')}.`);
+  return configuration;
+}

@@ -1,0 +1,132 @@
+/** The Atlas credentials, kept fresh: read once for all who wait, used for a while, read again when Atlas refuses them. */
+
+import { type Deadline, within } from './deadline.ts';
+import { Failure } from './failure.ts';
+import type { Credentials } from './secret.ts';
+import { singleFlight } from './single-flight.ts';
+import { type Tally, timed } from './tally.ts';
+
+/** An invocation as the parts below the core see it: how much time it has, and where its cost is counted. */
+export type Call = { deadline: Deadline; tally: Tally };
+
+/** @throws Failure `SecretUnavailable` or `SecretInvalid` */
+export type ReadSecretText = (secretId: string, signal: AbortSignal) => Promise<string>;
+
+/** Secrets Manager takes some 20 ms; whoever has no credentials at all waits this long for them. */
+const FIRST_READ_MS = 3000;
+/** Whoever still has old ones waits less. */
+const REFRESH_MS = 1000;
+/** After a read that failed or brought nothing new, Secrets Manager is left alone for this long. */
+const COOLDOWN_MS = 10_000;
+/** Secrets kept at once, where each project has its own. */
+const MAX_SECRETS = 1000;
+
+export type CredentialsStore = {
+  /**
+   * @returns the credentials for a project: the same object for as long as the secret's text is the same
+   * @throws Failure `SecretUnavailable` or `SecretInvalid`
+   */
+  current(groupId: string, call: Call): Promise<Credentials>;
+  /**
+   * Reads the secret again because Atlas refused what was in it.
+   *
+   * @returns other credentials than the refused ones, undefined where the secret has no others
+   * @throws Failure `SecretUnavailable` or `SecretInvalid`
+   */
+  renewed(groupId: string, refused: Credentials, call: Call): Promise<Credentials | undefined>;
+};
+
+/**
+ * @param readText asks Secrets Manager
+ * @param parse reads the secret's text; throws `SecretInvalid`
+ * @param secretId the secret's name or ARN, in which `{groupId}` stands for the project's id
+ */
+export function createCredentialsStore(
+  readText: ReadSecretText,
+  parse: (text: string, secretId: string) => Credentials,
+  { secretId, secretMaxAgeSeconds }: { secretId: string; secretMaxAgeSeconds: number },
+): CredentialsStore {
+  type Held = { text: string; credentials: Credentials; readAt: number };
+  type Entry = {
+    held?: Held;
+    /** When an aged secret may be asked for again, after Secrets Manager could not answer. */
+    refreshAt: number;
+    /** When a refused secret may be asked for again, after it was found unchanged. */
+    renewAt: number;
+    read: (id: string, signal: AbortSignal) => Promise<Held>;
+  };
+  const entries = new Map<string, Entry>();
+
+  const newEntry = (): Entry => {
+    const entry: Entry = {
+      refreshAt: 0,
+      renewAt: 0,
+      read: singleFlight(async (id: string, signal: AbortSignal) => {
+        const text = await readText(id, signal);
+        const same = entry.held?.text === text;
+        const credentials = same && entry.held ? entry.held.credentials : parse(text, id);
+        entry.held = { text, credentials, readAt: Date.now() };
+        return entry.held;
+      }),
+    };
+    return entry;
+  };
+
+  const entryFor = (id: string): Entry => {
+    const entry = entries.get(id) ?? newEntry();
+    // Set anew, so that the first of the map is the one not asked for longest.
+    entries.delete(id);
+    entries.set(id, entry);
+    if (entries.size > MAX_SECRETS) entries.delete(entries.keys().next().value ?? '');
+    return entry;
+  };
+
+  const idFor = (groupId: string) => secretId.replaceAll('{groupId}', groupId);
+
+  const read = (entry: Entry, id: string, mostMs: number, { deadline, tally }: Call): Promise<Held> => {
+    const ms = Math.min(mostMs, deadline.msLeft());
+    const tooLate = () =>
+      new Failure('SecretUnavailable', `Secrets Manager did not answer within ${Math.round(ms)} ms.`);
+    tally.secretReads += 1;
+    return timed(tally, 'secretMs', () => within(ms, tooLate, (signal) => entry.read(id, signal)));
+  };
+
+  const isFresh = ({ readAt }: Held) => {
+    const age = Date.now() - readAt;
+    return age >= 0 && age < secretMaxAgeSeconds * 1000;
+  };
+
+  return {
+    async current(groupId, call) {
+      const id = idFor(groupId);
+      const entry = entryFor(id);
+      const { held } = entry;
+      if (!held) {
+        try {
+          return (await read(entry, id, FIRST_READ_MS, call)).credentials;
+        } finally {
+          if (!entry.held) entries.delete(id);
+        }
+      }
+      if (isFresh(held) || Date.now() < entry.refreshAt) return held.credentials;
+      try {
+        return (await read(entry, id, REFRESH_MS, call)).credentials;
+      } catch (error) {
+        if (!(error instanceof Failure && error.name === 'SecretUnavailable')) throw error;
+        // Better an old key, which Atlas may well take, than none.
+        entry.refreshAt = Date.now() + COOLDOWN_MS;
+        return held.credentials;
+      }
+    },
+
+    async renewed(groupId, refused, call) {
+      const id = idFor(groupId);
+      const entry = entryFor(id);
+      const other = () => (entry.held?.credentials === refused ? undefined : entry.held?.credentials);
+      if (other() || Date.now() < entry.renewAt) return other();
+      await read(entry, id, FIRST_READ_MS, call);
+      if (!other()) entry.renewAt = Date.now() + COOLDOWN_MS;
+      return other();
+    },
+  };
+}

@@ -1,0 +1,43 @@
+/** Time limits: how much time an invocation has left, and work that ends when its share is used up. */
+
+import type { Failure } from './failure.ts';
+
+/** The time that an invocation has, handed down to whatever takes time on its behalf. */
+export type Deadline = {
+  /** Milliseconds left, never below 0. */
+  msLeft(): number;
+};
+
+/** @param ms milliseconds from now on */
+export function startDeadline(ms: number): Deadline {
+  const end = performance.now() + ms;
+  return { msLeft: () => Math.max(0, end - performance.now()) };
+}
+
+/**
+ * Runs `work` for `ms` milliseconds at most. Its signal aborts when they are over; the caller gets the failure then,
+ * whether or not the work heeds the signal. No timer is left behind.
+ *
+ * @throws what `tooLate` makes when the time is over, else what `work` throws
+ */
+export async function within<T>(
+  ms: number,
+  tooLate: () => Failure,
+  work: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  if (ms <= 0) throw tooLate();
+  const controller = new AbortController();
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => {
+      const failure = tooLate();
+      reject(failure);
+      controller.abort(failure);
+    }, ms);
+  });
+  try {
+    return await Promise.race([work(controller.signal), late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}

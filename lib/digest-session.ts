@@ -1,0 +1,119 @@
+/**
+ * Authenticates requests to Atlas with an API key by HTTP Digest (RFC 7616), for as long as the process lives: a
+ * warm request costs one round trip, a cold one two, a cold burst of N costs N + 1.
+ */
+
+import { createHash, randomBytes } from 'node:crypto';
+import { DigestClient } from 'digest-fetch';
+import { type DigestAlgorithm, type DigestChallenge, readDigestChallenge } from './digest-challenge.ts';
+import { Failure } from './failure.ts';
+import type { HttpAnswer, HttpRequest, Send } from './http-client.ts';
+import { singleFlight } from './single-flight.ts';
+
+/** Sends a request with whatever authentication the session stands for, and returns the final answer. */
+export type Session = (request: HttpRequest, signal: AbortSignal) => Promise<HttpAnswer>;
+
+export type ApiKey = { publicKey: string; privateKey: string };
+
+/** Ops Manager, of the same code family, forgets a nonce after about 60 s: never send one that is close to that. */
+const MAX_NONCE_AGE_MS = 50_000;
+
+const hashNames: Record<string, string> = { MD5: 'md5', 'SHA-256': 'sha256', 'SHA-512-256': 'sha512-256' };
+
+/** H(username:realm:password) of RFC 7616, section 3.4.2, over the values without quotes and escapes. */
+function hashedKey(algorithm: DigestAlgorithm, { publicKey, privateKey }: ApiKey, realm: string): string {
+  const name = hashNames[algorithm.replace('-sess', '')] ?? '';
+  return createHash(name).update(`${publicKey}:${realm}:${privateKey}`).digest('hex');
+}
+
+const escapeQuoted = (text: string) => text.replace(/["\\]/g, '\\$&');
+
+/**
+ * Makes the answers to one challenge. Each call of the result makes one `Authorization` header with a nonce count of
+ * its own: 8 hexadecimal digits that begin at 1 (section 3.4), never used twice.
+ */
+export function answerChallenge(challenge: DigestChallenge, key: ApiKey, cnonce: string) {
+  const { realm, nonce, opaque, algorithm, qop } = challenge;
+  // digest-fetch counts in decimal and across nonces, so each challenge gets a client of its own, and our count. Its
+  // parser takes spaces and escapes out of values, and its cnonce comes from Math.random, so those are given to it.
+  const client = new DigestClient(escapeQuoted(key.publicKey), hashedKey(algorithm, key, realm), {
+    algorithm,
+    precomputedHash: true,
+    cnonceSize: 0,
+  });
+  client.parseAuth(`Digest nonce="${nonce}"${qop ? ', qop="auth"' : ''}`);
+  Object.assign(client.digest, { realm: escapeQuoted(realm), nonce, opaque: opaque ?? null, cnonce });
+
+  let nonceCount = 0;
+  return ({ method, url }: Pick<HttpRequest, 'method' | 'url'>): string => {
+    nonceCount += 1;
+    Object.assign(client.digest, { nc: nonceCount.toString(16) });
+    const { headers } = client.addAuth(url.href, { method });
+    const header: string = headers.Authorization;
+    // Both must be left out where the challenge has no qop (RFC 2617, section 3.2.2); digest-fetch always sends them.
+    return qop ? header : header.replace(/,nc=[^,]*,cnonce="[^"]*"$/, '');
+  };
+}
+
+/** @returns a session that shares its challenges among all calls made through it */
+export function createDigestSession(key: ApiKey, send: Send): Session {
+  type Nonce = { authorize: ReturnType<typeof answerChallenge>; since: number };
+  let kept: Nonce | undefined;
+
+  const nonceOf = (challenge: DigestChallenge): Nonce => ({
+    authorize: answerChallenge(challenge, key, randomBytes(16).toString('hex')),
+    since: Date.now(),
+  });
+
+  const freshEnough = (nonce: Nonce | undefined) => {
+    // The wall clock goes on while the process is frozen; where it was set back, the age is unknown.
+    const age = nonce ? Date.now() - nonce.since : Number.NaN;
+    return age >= 0 && age < MAX_NONCE_AGE_MS ? nonce : undefined;
+  };
+
+  /** Asks without authentication, to be challenged. What comes back for another reason is an answer like any other. */
+  const knock = async (request: HttpRequest, signal: AbortSignal) => {
+    const answer = await send(request, signal);
+    const challenge = answer.status === 401 ? readDigestChallenge(answer.headers['www-authenticate']) : undefined;
+    if (challenge) kept = nonceOf(challenge);
+    else if (answer.status === 401) {
+      throw new Failure('AtlasUnexpectedAnswer', 'Atlas asks for an authentication other than Digest.', {
+        atlas: { status: 401, errorCode: null },
+      });
+    }
+    return { request, answer, nonce: challenge ? kept : undefined };
+  };
+  const knockOnce = singleFlight(knock);
+
+  const sendWith = (nonce: Nonce, request: HttpRequest, signal: AbortSignal) =>
+    send({ ...request, authorization: () => nonce.authorize(request) }, signal);
+
+  return async (request, signal) => {
+    const old = freshEnough(kept);
+    let nonce = old;
+    if (!nonce) {
+      let first = await knockOnce(request, signal);
+      // Another call's answer, perhaps about another project, is of use only for the challenge in it.
+      if (!first.nonce && first.request !== request) first = await knock(request, signal);
+      if (!first.nonce) return first.answer;
+      nonce = first.nonce;
+    }
+
+    let answer = await sendWith(nonce, request, signal);
+    // A kept nonce may be forgotten or used up, whatever `stale` says; a fresh one only if Atlas says so. Both are
+    // answered privately, with a nonce that nobody else uses yet, so that no other call can spoil the nonce count.
+    for (
+      let mayBeStale = nonce === old, round = 1;
+      answer.status === 401 && round <= 2;
+      mayBeStale = false, round += 1
+    ) {
+      if (kept === nonce) kept = undefined;
+      const challenge = readDigestChallenge(answer.headers['www-authenticate']);
+      if (!challenge || !(mayBeStale || challenge.stale)) return answer;
+      nonce = nonceOf(challenge);
+      answer = await sendWith(nonce, request, signal);
+      if (answer.status !== 401) kept ??= nonce;
+    }
+    return answer;
+  };
+}

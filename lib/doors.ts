@@ -1,0 +1,123 @@
+/**
+ * The three doors: tells which event source an invocation comes from, takes the question out of its event, and
+ * hands the answer back in its shape. API Gateway calls get HTTP answers; direct invocations and Step Functions
+ * tasks get a plain value, or a thrown failure whose name becomes the Lambda `errorType`.
+ */
+
+import type { MiddlewareObj } from '@middy/core';
+import type { APIGatewayProxyResult, Context } from 'aws-lambda';
+import { Failure, kindOf } from './failure.ts';
+import type { LiveMigration } from './live-migration.ts';
+import { toProblem } from './problem.ts';
+import { type Fields, type Question, readQuestion } from './question.ts';
+
+export type DoorName = 'http-api' | 'rest-api' | 'direct';
+
+type Door = { name: DoorName; fields: Fields };
+
+type Loose = Record<string, unknown>;
+
+const objectOf = (value: unknown): Loose => (typeof value === 'object' && value !== null ? (value as Loose) : {});
+
+/** All the values that a REST API got for a parameter, if they say the same: `queryStringParameters` has only the last. */
+function onlyValue(event: Loose, name: string): unknown {
+  const all: unknown = objectOf(event['multiValueQueryStringParameters'])[name];
+  const last = objectOf(event['queryStringParameters'])[name];
+  return Array.isArray(all) && new Set(all).size > 1 ? all.join(',') : last;
+}
+
+/**
+ * An event that has an id at its top is a direct invocation, whatever else it carries: a workflow may hand over its
+ * whole state. API Gateway never puts one there. Everything else that no API Gateway sent is taken for a direct
+ * invocation without ids, and so refused.
+ */
+function doorOf(source: unknown): Door {
+  const event = objectOf(source);
+  const { groupId, liveMigrationId, version, httpMethod } = event;
+  const direct: Door = { name: 'direct', fields: { groupId, liveMigrationId } };
+  if (groupId !== undefined || liveMigrationId !== undefined) return direct;
+
+  const context = objectOf(event['requestContext']);
+  const path = objectOf(event['pathParameters']);
+  const ids = { groupId: path['groupId'], liveMigrationId: path['liveMigrationId'] };
+  if (version === '2.0' && typeof context['http'] === 'object') {
+    // Payload 2.0 joins repeated parameters with commas, which no flag may hold.
+    const query = objectOf(event['queryStringParameters']);
+    return { name: 'http-api', fields: { ...ids, pretty: query['pretty'], envelope: query['envelope'] } };
+  }
+  if (typeof httpMethod === 'string' && typeof context['apiId'] === 'string') {
+    return {
+      name: 'rest-api',
+      fields: { ...ids, pretty: onlyValue(event, 'pretty'), envelope: onlyValue(event, 'envelope') },
+    };
+  }
+  return direct;
+}
+
+function httpAnswer(
+  status: number,
+  contentType: string,
+  body: object,
+  pretty = false,
+  headers = {},
+): APIGatewayProxyResult {
+  return {
+    statusCode: status,
+    headers: { 'content-type': contentType, 'cache-control': 'no-store', ...headers },
+    body: pretty ? `${JSON.stringify(body, null, 2)}\n` : JSON.stringify(body),
+  };
+}
+
+function httpFailure(failure: Failure, requestId: string): APIGatewayProxyResult {
+  const seconds = failure.facts.retryAfterSeconds;
+  const headers = seconds === undefined ? {} : { 'retry-after': String(seconds) };
+  return httpAnswer(
+    kindOf(failure.name).status,
+    'application/problem+json',
+    toProblem(failure, requestId),
+    false,
+    headers,
+  );
+}
+
+/** How an invocation came in, left on its context: the question is there as soon as it has been judged. */
+export type Visit = { door: DoorName; question?: Question };
+
+/**
+ * Middy's adapter for the three doors. The handler behind it gets the judged question instead of the event and
+ * returns the document; it, and whatever stands behind this middleware, may throw anything.
+ */
+export function doors(): MiddlewareObj<Question, unknown, Error, Context & { visit: Visit }> {
+  return {
+    before: (request) => {
+      const visit: Visit = { door: 'direct' };
+      request.context.visit = visit;
+      const { name, fields } = doorOf(request.event);
+      visit.door = name;
+      visit.question = readQuestion(fields);
+      request.event = visit.question;
+    },
+
+    after: (request) => {
+      const { door, question } = request.context.visit;
+      if (door === 'direct') return;
+      request.response = httpAnswer(200, 'application/json', request.response as LiveMigration, question?.pretty);
+    },
+
+    onError: (request) => {
+      const { error, context } = request;
+      // Nobody can know what an unexpected error says, so its words stay inside; `cause` keeps it for the log.
+      const failure =
+        error instanceof Failure
+          ? error
+          : new Failure(
+              'InternalError',
+              'An unexpected error happened in this service; its log has more.',
+              {},
+              { cause: error },
+            );
+      request.error = failure;
+      if (context.visit.door !== 'direct') request.response = httpFailure(failure, context.awsRequestId);
+    },
+  };
+}

@@ -1,0 +1,58 @@
+/**
+ * The closed list of ways in which an answer can fail. The name is the problem document's `code`, the
+ * Lambda `errorType` and the Step Functions error name, so it is written out, never taken from a class.
+ */
+
+const table = {
+  InvalidRequest: { status: 400, retryable: false, title: 'The request is not valid' },
+  ProjectNotFound: { status: 404, retryable: false, title: 'Atlas does not know this project' },
+  LiveMigrationNotFound: { status: 404, retryable: false, title: 'The project has no such live migration' },
+  AtlasAccessDenied: { status: 502, retryable: false, title: 'Atlas does not let our key see this' },
+  AtlasCredentialsRejected: { status: 502, retryable: false, title: 'Atlas refuses our key' },
+  AtlasRateLimited: { status: 429, retryable: true, title: 'Atlas asks to slow down' },
+  AtlasUnavailable: { status: 503, retryable: true, title: 'Atlas is not available' },
+  AtlasTimedOut: { status: 504, retryable: true, title: 'Atlas did not answer in time' },
+  AtlasUnexpectedAnswer: { status: 502, retryable: false, title: 'Atlas answered something that is not understood' },
+  SecretUnavailable: { status: 503, retryable: true, title: 'The Atlas key cannot be read at the moment' },
+  SecretInvalid: { status: 500, retryable: false, title: 'The secret with the Atlas key cannot be used' },
+  InternalError: { status: 500, retryable: false, title: 'Something went wrong in this service' },
+} as const;
+
+export type FailureName = keyof typeof table;
+
+/** What is fixed for a failure of that name: HTTP status, whether asking again may help, a short title. */
+export type FailureKind = { status: number; retryable: boolean; title: string };
+
+/** Facts that travel with a failure, all safe to show: numbers, names and codes, never upstream text. */
+export type FailureFacts = {
+  /** Whole seconds to wait before asking again, at least 1. */
+  retryAfterSeconds?: number;
+  /** Every field of the request at fault. */
+  errors?: { field: string; detail: string }[];
+  /** What Atlas answered: the HTTP status and Atlas's own code for the error, where it gave one. */
+  atlas?: { status: number; errorCode: string | null };
+};
+
+/** Every name, in the order of the contract. */
+export const failureNames = Object.keys(table) as FailureName[];
+
+export function kindOf(name: FailureName): FailureKind {
+  return table[name];
+}
+
+/**
+ * A known failure. `message` is its detail and is shown to the caller as it stands: it names ids, numbers and
+ * codes, never a header, a body or a secret. `cause` is for unexpected errors only and never leaves the process.
+ */
+export class Failure extends Error {
+  override readonly name: FailureName;
+  readonly facts: FailureFacts;
+
+  constructor(name: FailureName, detail: string, facts: FailureFacts = {}, options?: ErrorOptions) {
+    super(detail, options);
+    this.name = name;
+    this.facts = facts;
+    // Lambda hands the stack of a thrown error to the caller as `trace`: say no more there than errorMessage does.
+    this.stack = `${name}: ${detail}`;
+  }
+}

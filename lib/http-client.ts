@@ -1,0 +1,174 @@
+/**
+ * Sends one HTTP request and reads the whole answer, over pooled connections that survive what a Lambda does to
+ * them: frozen between invocations, sockets die without a word.
+ */
+
+import http from 'node:http';
+import https from 'node:https';
+import zlib from 'node:zlib';
+import { Failure } from './failure.ts';
+
+export type HttpRequest = {
+  method: 'GET' | 'POST';
+  /** Normalised, as `new URL()` leaves it: what is signed must be what is sent. */
+  url: URL;
+  headers: Record<string, string>;
+  /** Makes the `Authorization` header at the moment of sending, once for each time that the request is sent. */
+  authorization?: () => string;
+  body?: string;
+};
+
+export type HttpAnswer = {
+  status: number;
+  headers: http.IncomingHttpHeaders;
+  /** Empty where the answer has a flaw. */
+  body: string;
+  /** Why the body could not be read, as the end of a sentence. */
+  flaw?: string;
+};
+
+/** @throws Failure `AtlasUnavailable` without a connection, `AtlasUnexpectedAnswer` for what is no HTTP, the signal's reason */
+export type Send = (request: HttpRequest, signal: AbortSignal) => Promise<HttpAnswer>;
+
+const MAX_BODY_BYTES = 1024 * 1024;
+/** By the wall clock, since a frozen process has no other: after this long idle, no pooled socket is trusted. */
+const MAX_IDLE_MS = 3000;
+
+/** A pooled socket was dead when the request was written to it: nothing is wrong with the server. */
+class DeadSocket extends Error {}
+
+function decode(body: Buffer, encoding = 'identity'): string | undefined {
+  const limit = { maxOutputLength: MAX_BODY_BYTES };
+  const decoders: Record<string, (bytes: Buffer) => Buffer> = {
+    identity: (bytes) => bytes,
+    gzip: (bytes) => zlib.gunzipSync(bytes, limit),
+    // "deflate" means zlib's format (RFC 9110, section 8.4.1.2), but some servers send the raw stream.
+    deflate: (bytes) =>
+      (bytes[0] ?? 0) % 16 === 8 ? zlib.inflateSync(bytes, limit) : zlib.inflateRawSync(bytes, limit),
+  };
+  try {
+    const bytes = decoders[encoding.toLowerCase()]?.(body);
+    if (!bytes) return undefined;
+    try {
+      return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+    } catch {
+      // Atlas declares ISO-8859-1 on its errors, whatever the bytes are; so the bytes decide, not the declaration.
+      return bytes.toString('latin1');
+    }
+  } catch {
+    return undefined;
+  }
+}
+
+function connectionFailure(error: NodeJS.ErrnoException, host: string): Failure {
+  const code = error.code ?? 'no code';
+  return code.startsWith('HPE_')
+    ? new Failure('AtlasUnexpectedAnswer', `${host} did not answer in HTTP (${code}).`)
+    : new Failure('AtlasUnavailable', `No connection to ${host}, or it broke (${code}).`);
+}
+
+function exchange(request: HttpRequest, agent: http.Agent, signal: AbortSignal): Promise<HttpAnswer> {
+  const { method, url, authorization, body } = request;
+  return new Promise((resolve, reject) => {
+    signal.throwIfAborted();
+    const headers: Record<string, string> = { ...request.headers, 'accept-encoding': 'gzip, deflate' };
+    if (authorization) headers['authorization'] = authorization();
+
+    const outgoing = (url.protocol === 'https:' ? https : http).request(url, { method, headers, agent });
+    const abort = () => outgoing.destroy(signal.reason);
+    const end = (settle: () => void) => {
+      signal.removeEventListener('abort', abort);
+      settle();
+    };
+    let answered = false;
+    const fail = (error: NodeJS.ErrnoException) =>
+      end(() => {
+        if (signal.aborted) reject(signal.reason);
+        else if (outgoing.reusedSocket && !answered) reject(new DeadSocket());
+        else reject(connectionFailure(error, url.host));
+      });
+
+    signal.addEventListener('abort', abort, { once: true });
+    outgoing.on('error', fail);
+    outgoing.on('response', (incoming) => {
+      answered = true;
+      const { statusCode: status = 0, headers: answerHeaders } = incoming;
+      const chunks: Buffer[] = [];
+      let length = 0;
+      incoming.on('error', fail);
+      incoming.on('data', (chunk: Buffer) => {
+        length += chunk.length;
+        chunks.push(chunk);
+        if (length <= MAX_BODY_BYTES) return;
+        end(() => resolve({ status, headers: answerHeaders, body: '', flaw: 'is longer than 1 MiB' }));
+        outgoing.destroy();
+      });
+      incoming.on('end', () => {
+        const text = decode(Buffer.concat(chunks), answerHeaders['content-encoding']);
+        const flaw = text === undefined ? { flaw: 'has a content encoding that cannot be read' } : {};
+        end(() => resolve({ status, headers: answerHeaders, body: text ?? '', ...flaw }));
+      });
+    });
+    outgoing.end(body);
+  });
+}
+
+/** One pool of connections for one protocol, replaced as a whole as soon as it can't be trusted. */
+function createPool(newAgent: () => http.Agent) {
+  let agent = newAgent();
+  let busy = 0;
+  let lastUsed = 0;
+
+  const retire = (old: http.Agent) => {
+    if (old !== agent) return;
+    agent = newAgent();
+    // Requests still under way on the old agent may end; their sockets are closed instead of kept.
+    old.maxFreeSockets = 0;
+    for (const socket of Object.values(old.freeSockets).flat()) socket?.destroy();
+  };
+
+  const run = async (request: HttpRequest, signal: AbortSignal): Promise<HttpAnswer> => {
+    const idleMs = Date.now() - lastUsed;
+    if (busy === 0 && (idleMs > MAX_IDLE_MS || idleMs < 0)) retire(agent);
+    const mine = agent;
+    busy += 1;
+    try {
+      return await exchange(request, mine, signal);
+    } catch (error) {
+      retire(mine);
+      throw error;
+    } finally {
+      busy -= 1;
+      lastUsed = Date.now();
+    }
+  };
+
+  return async (request: HttpRequest, signal: AbortSignal): Promise<HttpAnswer> => {
+    try {
+      return await run(request, signal);
+    } catch (error) {
+      if (!(error instanceof DeadSocket)) throw error;
+    }
+    try {
+      return await run(request, signal);
+    } catch (error) {
+      // In a burst, another call may already have opened, used and lost the socket that this one got.
+      throw error instanceof DeadSocket
+        ? new Failure('AtlasUnavailable', `Connections to ${request.url.host} keep breaking.`)
+        : error;
+    }
+  };
+}
+
+/** @returns a `Send` with connection pools of its own; it follows no redirects and never retries an answer */
+export function createHttpClient(): Send {
+  const pools: Record<string, Send> = {
+    'http:': createPool(() => new http.Agent({ keepAlive: true })),
+    'https:': createPool(() => new https.Agent({ keepAlive: true })),
+  };
+  return (request, signal) => {
+    const pool = pools[request.url.protocol];
+    if (!pool) throw new TypeError(`no HTTP client for ${request.url.protocol}`);
+    return pool(request, signal);
+  };
+}

@@ -1,0 +1,66 @@
+/** One structured log line for each invocation: who asked what, how it ended, and what it cost upstream. */
+
+import type { Logger } from '@aws-lambda-powertools/logger';
+import type { MiddlewareObj } from '@middy/core';
+import type { Context } from 'aws-lambda';
+import type { Call } from './credentials.ts';
+import { startDeadline } from './deadline.ts';
+import type { Visit } from './doors.ts';
+import { Failure, type FailureName, kindOf } from './failure.ts';
+import type { Question } from './question.ts';
+import { newTally } from './tally.ts';
+
+/** What is kept of the time, so that the answer leaves the function before Lambda ends it. */
+const ANSWER_MS = 500;
+
+const rounded = (ms: number) => Math.round(ms * 10) / 10;
+
+/** The name and the frames of an unexpected error: its message may quote anything, so it is left out. */
+function framesOf(error: unknown): object {
+  if (!(error instanceof Error)) return { errorName: typeof error };
+  const frames = (error.stack ?? '').split('\n').filter((line) => /^\s+at /.test(line));
+  return { errorName: error.name, frames: frames.map((line) => line.trim()) };
+}
+
+/** Who has to act decides the level: nobody or the caller, somebody if it lasts, the operator now. */
+function levelOf(name: FailureName): 'info' | 'warn' | 'error' {
+  const { status, retryable } = kindOf(name);
+  if (retryable) return 'warn';
+  return status < 500 ? 'info' : 'error';
+}
+
+export type CallContext = Context & { visit: Visit; call: Call };
+
+/** Middy's outermost layer: starts the invocation's deadline and tally, and writes one line at its end. */
+export function invocationLog(logger: Logger): MiddlewareObj<Question, unknown, Error, CallContext> {
+  let cold = true;
+
+  const write = ({ awsRequestId, visit, call }: CallContext, error?: Error | null) => {
+    const failure = error instanceof Failure ? error : undefined;
+    const { startedAt, atlasMs, secretMs, ...counts } = call.tally;
+    // Powertools' own names for the first two; it would keep them in the logger, where concurrent calls mix them up.
+    logger[failure ? levelOf(failure.name) : 'info']('live migration asked for', {
+      function_request_id: awsRequestId,
+      cold_start: cold,
+      door: visit.door,
+      groupId: visit.question?.groupId,
+      liveMigrationId: visit.question?.liveMigrationId,
+      outcome: failure?.name ?? 'Answered',
+      detail: failure?.message,
+      ...counts,
+      atlasMs: rounded(atlasMs),
+      secretMs: rounded(secretMs),
+      totalMs: rounded(performance.now() - startedAt),
+      ...(failure?.cause === undefined ? {} : framesOf(failure.cause)),
+    });
+    cold = false;
+  };
+
+  return {
+    before: ({ context }) => {
+      context.call = { deadline: startDeadline(context.getRemainingTimeInMillis() - ANSWER_MS), tally: newTally() };
+    },
+    after: ({ context }) => write(context),
+    onError: ({ context, error }) => write(context, error),
+  };
+}

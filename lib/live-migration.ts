@@ -1,0 +1,75 @@
+/** The one stable document, made of whatever Atlas sends for a live migration. */
+
+import { Failure } from './failure.ts';
+import type { Question } from './question.ts';
+
+const knownStatuses = ['NEW', 'WORKING', 'FAILED', 'COMPLETE', 'EXPIRED'] as const;
+const terminalStatuses: readonly string[] = ['FAILED', 'COMPLETE', 'EXPIRED'];
+
+export type LiveMigrationStatus = (typeof knownStatuses)[number] | 'UNKNOWN';
+
+/** How a live migration stands. Always these eight keys, in this order, whatever Atlas sent or left out. */
+export type LiveMigration = {
+  /** The live migration's id, 24 lower-case hexadecimal digits. */
+  id: string;
+  /** The id of the project that was asked for, 24 lower-case hexadecimal digits. */
+  groupId: string;
+  /** `UNKNOWN` where Atlas gives none, or a word that isn't one of its five. */
+  status: LiveMigrationStatus;
+  /** Exactly the word that Atlas gave, null where it gave none. */
+  reportedStatus: string | null;
+  /** True when the status will not change any more: FAILED, COMPLETE, EXPIRED. */
+  terminal: boolean;
+  /** True once the cutover may be started (120 hours are left then), null where Atlas does not say. */
+  readyForCutover: boolean | null;
+  /** Replication lag in seconds, null where Atlas does not say: never 0 for "unknown". */
+  lagTimeSeconds: number | null;
+  /** Host names of the migration hosts. */
+  migrationHosts: string[];
+};
+
+/** An int64 above 2^53 was already rounded when JSON was parsed: better no figure than a wrong one. */
+function safeNumber(value: unknown): number | null {
+  const number = typeof value === 'string' && /^\d+$/.test(value) ? Number(value) : value;
+  return typeof number === 'number' && Math.abs(number) <= Number.MAX_SAFE_INTEGER ? number : null;
+}
+
+/** The project's source document shows a bare string where the published type has a list. */
+function hostNames(value: unknown): string[] {
+  const list = Array.isArray(value) ? value : [value];
+  return list.filter((host) => typeof host === 'string');
+}
+
+/**
+ * Turns Atlas's entity (already out of any envelope) into the document. No field of the entity is required, and
+ * fields that aren't known are ignored; see "Return One Migration Job" in the Atlas Administration API.
+ *
+ * @throws Failure `AtlasUnexpectedAnswer` where the value is no entity, or the entity of another live migration.
+ */
+export function toLiveMigration(entity: unknown, { groupId, liveMigrationId }: Question): LiveMigration {
+  if (typeof entity !== 'object' || entity === null || Array.isArray(entity)) {
+    throw new Failure('AtlasUnexpectedAnswer', "Atlas's answer is not a JSON object.");
+  }
+  const { _id, status: reported, readyForCutover, lagTimeSeconds, migrationHosts } = entity as Record<string, unknown>;
+  if (!Object.hasOwn(entity, '_id') && !Object.hasOwn(entity, 'status')) {
+    throw new Failure(
+      'AtlasUnexpectedAnswer',
+      "Atlas's answer is not a live migration: it has neither _id nor status.",
+    );
+  }
+  if (_id != null && (typeof _id !== 'string' || _id.toLowerCase() !== liveMigrationId)) {
+    throw new Failure('AtlasUnexpectedAnswer', 'Atlas answered with another live migration than the one asked for.');
+  }
+
+  const status = knownStatuses.find((known) => known === reported) ?? 'UNKNOWN';
+  return {
+    id: liveMigrationId,
+    groupId,
+    status,
+    reportedStatus: typeof reported === 'string' ? reported : null,
+    terminal: terminalStatuses.includes(status),
+    readyForCutover: typeof readyForCutover === 'boolean' ? readyForCutover : null,
+    lagTimeSeconds: safeNumber(lagTimeSeconds),
+    migrationHosts: hostNames(migrationHosts),
+  };
+}

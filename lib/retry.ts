@@ -1,0 +1,31 @@
+/** Decides whether an attempt that failed is worth another one, and after how long. No waiting is done here. */
+
+import type { Failure } from './failure.ts';
+
+const MAX_ATTEMPTS = 3;
+const FIRST_BACKOFF_MS = 100;
+/** Less time than this is not worth an attempt. */
+const LEAST_ATTEMPT_MS = 250;
+/** Of Atlas's 5xx, those that pass; a connection that failed has no status at all. */
+const passingStatuses = [undefined, 500, 502, 503, 504];
+
+/**
+ * Full jitter (each delay is drawn evenly between nothing and a bound that doubles), so that callers who failed
+ * together don't come back together. A rate limit is waited out once, if that leaves half of the time.
+ *
+ * @param failure of the last attempt
+ * @param attempts made so far, from 1
+ * @param msLeft until the invocation has to answer
+ * @param random from 0 to 1
+ * @returns milliseconds to wait before the next attempt, undefined where there should be none
+ */
+export function retryDelayMs(failure: Failure, attempts: number, msLeft: number, random: number): number | undefined {
+  const { name, facts } = failure;
+  if (name === 'AtlasRateLimited') {
+    const ms = (facts.retryAfterSeconds ?? 1) * 1000;
+    return attempts === 1 && ms <= msLeft / 2 ? ms : undefined;
+  }
+  if (name !== 'AtlasUnavailable' || !passingStatuses.includes(facts.atlas?.status)) return undefined;
+  const ms = random * FIRST_BACKOFF_MS * 2 ** (attempts - 1);
+  return attempts < MAX_ATTEMPTS && ms + LEAST_ATTEMPT_MS <= msLeft ? ms : undefined;
+}

@@ -1,0 +1,84 @@
+/** Reads the Atlas credentials out of the secret's text, in every spelling that the integrations write. */
+
+import { type BaseUrl, baseUrlRule, readBaseUrl } from './base-url.ts';
+import type { ApiKey } from './digest-session.ts';
+import { Failure } from './failure.ts';
+import type { ServiceAccount } from './token-session.ts';
+
+/** Who we are for Atlas, and which Atlas it is. */
+export type Credentials = (ApiKey | ServiceAccount) & { baseUrl: BaseUrl };
+
+const commercialOrigin = 'https://cloud.mongodb.com';
+const governmentOrigin = 'https://cloud.mongodbgov.com';
+
+/** Both fields of a pair, in the spelling of {@link plain}, as Atlas, Terraform, CloudFormation and Kubernetes name them. */
+const serviceAccountPair = ['clientid', 'clientsecret'] as const;
+const apiKeyPairs = [
+  ['publickey', 'privatekey'],
+  ['publicapikey', 'privateapikey'],
+  ['username', 'apikey'],
+] as const;
+
+const plain = (name: string) => name.toLowerCase().replaceAll('_', '');
+
+/**
+ * @param text the secret's string, JSON
+ * @param secretId what the secret is called, to be named in a failure
+ * @param override the base URL that the environment sets, which wins over the secret's
+ * @throws Failure `SecretInvalid`, which names fields and never a value
+ */
+export function readSecret(text: string, secretId: string, override: BaseUrl | undefined): Credentials {
+  const invalid = (what: string) => new Failure('SecretInvalid', `The secret ${secretId} ${what}.`);
+
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch {
+    // No cause: the parser's error quotes the secret.
+    throw invalid('is not JSON');
+  }
+  if (typeof json !== 'object' || json === null || Array.isArray(json)) throw invalid('is not a JSON object');
+
+  const fields = new Map<string, unknown>();
+  for (const [name, value] of Object.entries(json)) fields.set(plain(name), value);
+  const textOf = (name: string): string => {
+    const value = fields.get(name);
+    return typeof value === 'string' ? value.trim() : '';
+  };
+  const pair = (names: readonly [string, string]): [string, string] | undefined => {
+    const [one, other] = [textOf(names[0]), textOf(names[1])];
+    if (!one || !other) return undefined;
+    // They are put into headers: a line break or a letter that no header can hold is a slip in the secret.
+    if (!/^[\x21-\x7e]+$/.test(one + other)) throw invalid('has a key with characters that no Atlas key has');
+    return [one, other];
+  };
+
+  const baseUrl = () => {
+    if (override) return override;
+    const government = [true, 'true'].includes(fields.get('ismongodbgovcloud') as boolean | string);
+    const judged = readBaseUrl(textOf('baseurl') || (government ? governmentOrigin : commercialOrigin));
+    if (!judged) throw invalid(`has a baseUrl that cannot be used: it ${baseUrlRule}`);
+    return judged;
+  };
+
+  const account = pair(serviceAccountPair);
+  if (account) return { clientId: account[0], clientSecret: account[1], baseUrl: baseUrl() };
+  for (const names of apiKeyPairs) {
+    const key = pair(names);
+    if (key) return { publicKey: key[0], privateKey: key[1], baseUrl: baseUrl() };
+  }
+
+  const half = [
+    ['publicKey', 'privateKey'],
+    ['publicApiKey', 'privateApiKey'],
+    ['username', 'apiKey'],
+    ['clientId', 'clientSecret'],
+  ]
+    .filter((names) => names.some((name) => textOf(plain(name))))
+    .flatMap((names) => names.filter((name) => !textOf(plain(name))));
+  throw invalid(
+    half.length > 0
+      ? `lacks ${half.join(' and ')}`
+      : 'has neither publicKey and privateKey nor clientId and clientSecret',
+  );
+}

@@ -1,0 +1,42 @@
+/** Asks AWS Secrets Manager for a secret's text. */
+
+import { GetSecretValueCommand, SecretsManagerClient } from '@aws-sdk/client-secrets-manager';
+import type { ReadSecretText } from './credentials.ts';
+import { Failure } from './failure.ts';
+
+/** Errors with a 4xx status that say nothing about the secret: they pass, or the function's own AWS session is at fault. */
+const passing = /Throttl|TooManyRequests|LimitExceeded|SlowDown|Expired|Signature/;
+
+function failureFor(error: unknown, secretId: string): Failure {
+  const { name = 'Error', $metadata } = error as { name?: string; $metadata?: { httpStatusCode?: number } };
+  const status = $metadata?.httpStatusCode ?? 0;
+  return status >= 400 && status < 500 && !passing.test(name)
+    ? new Failure('SecretInvalid', `Secrets Manager does not hand out the secret ${secretId} (${name}).`)
+    : new Failure('SecretUnavailable', `Secrets Manager could not be asked for the secret ${secretId} (${name}).`);
+}
+
+export function createSecretReader(): ReadSecretText {
+  const client = new SecretsManagerClient({
+    maxAttempts: 3,
+    // A secret is read every few minutes, and a frozen socket does not live that long: none is kept.
+    requestHandler: {
+      connectionTimeout: 1000,
+      requestTimeout: 2000,
+      throwOnRequestTimeout: true,
+      httpAgent: { keepAlive: false },
+      httpsAgent: { keepAlive: false },
+    },
+  });
+
+  return async (secretId, signal) => {
+    const answer = await client
+      .send(new GetSecretValueCommand({ SecretId: secretId }), { abortSignal: signal })
+      .catch((error: unknown) => {
+        throw failureFor(error, secretId);
+      });
+    if (answer.SecretString === undefined) {
+      throw new Failure('SecretInvalid', `The secret ${secretId} is binary: it must be text, JSON.`);
+    }
+    return answer.SecretString;
+  };
+}

@@ -1,0 +1,71 @@
+/** Authenticates requests to Atlas with a service account: one OAuth 2.0 access token, kept and shared by all calls. */
+
+import { accessDenied, failureByStatus, failureFrom, isObject, readAnswer } from './atlas-answer.ts';
+import type { Session } from './digest-session.ts';
+import type { HttpAnswer, HttpRequest, Send } from './http-client.ts';
+import { singleFlight } from './single-flight.ts';
+
+export type ServiceAccount = { clientId: string; clientSecret: string };
+
+/** A token is given up this long before it expires, so that none expires on its way. */
+const EXPIRY_MARGIN_MS = 60_000;
+
+/** @throws Failure for whatever is no token; RFC 6749, section 5.2 lets a server refuse the client with 400 or 401 */
+function readToken(answer: HttpAnswer, now: number): { accessToken: string; expiresInSeconds: number } {
+  const reading = readAnswer(answer);
+  const { status, content } = reading;
+  if (status === 200) {
+    const { access_token: accessToken, expires_in: expiresInSeconds } = isObject(content) ? content : {};
+    if (typeof accessToken === 'string' && /^[\x21-\x7e]+$/.test(accessToken) && typeof expiresInSeconds === 'number') {
+      return { accessToken, expiresInSeconds };
+    }
+    throw failureFrom(reading, 'AtlasUnexpectedAnswer', "Atlas's answer holds no access token");
+  }
+  if (status === 400 || status === 401) {
+    throw failureFrom(reading, 'AtlasCredentialsRejected', 'Atlas refuses the service account that is in the secret');
+  }
+  if (status === 403) throw accessDenied(reading, 'access tokens');
+  throw failureByStatus(reading, now);
+}
+
+/**
+ * Tokens come from `/api/oauth/token` at the base URL's origin by the client credentials grant (RFC 6749, section
+ * 4.4). Atlas hands out 50 a minute and lets 100 live: a token is kept until shortly before its end.
+ *
+ * @param origin scheme, host and port of Atlas
+ * @returns a session that throws the failure of the token request where there is one
+ */
+export function createTokenSession({ clientId, clientSecret }: ServiceAccount, origin: string, send: Send): Session {
+  type Token = { authorization: string; expiresAt: number };
+  let kept: Token | undefined;
+
+  const tokenRequest: HttpRequest = {
+    method: 'POST',
+    url: new URL('/api/oauth/token', origin),
+    headers: { accept: 'application/json', 'content-type': 'application/x-www-form-urlencoded' },
+    // Atlas wants id and secret as they are, where RFC 6749 would have them URL-encoded.
+    authorization: () => `Basic ${Buffer.from(`${clientId}:${clientSecret}`).toString('base64')}`,
+    body: 'grant_type=client_credentials',
+  };
+
+  const fetchToken = singleFlight(async (grant: HttpRequest, signal: AbortSignal): Promise<Token> => {
+    const askedAt = Date.now();
+    const token = readToken(await send(grant, signal), askedAt);
+    kept = {
+      authorization: `Bearer ${token.accessToken}`,
+      expiresAt: askedAt + Math.max(token.expiresInSeconds * 1000 - EXPIRY_MARGIN_MS, 0),
+    };
+    return kept;
+  });
+
+  return async (request, signal) => {
+    const sendWith = ({ authorization }: Token) => send({ ...request, authorization: () => authorization }, signal);
+
+    const old = kept && Date.now() < kept.expiresAt ? kept : undefined;
+    const answer = await sendWith(old ?? (await fetchToken(tokenRequest, signal)));
+    if (answer.status !== 401 || !old) return answer;
+    // A kept token may have been revoked; a new one that is refused is refused for good.
+    if (kept === old) kept = undefined;
+    return sendWith(kept ?? (await fetchToken(tokenRequest, signal)));
+  };
+}

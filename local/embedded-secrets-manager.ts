@@ -1,0 +1,59 @@
+/**
+ * A small Secrets Manager for the local run and the tests: GetSecretValue in AWS's JSON 1.1 protocol, so that the
+ * real SDK can be pointed at it with AWS_ENDPOINT_URL_SECRETS_MANAGER.
+ */
+
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { readBody, serve } from './serve.ts';
+
+export async function startEmbeddedSecretsManager(port = 0) {
+  const secretsManager = {
+    /** Secrets by name or ARN: a string, or bytes for a binary one. */
+    secrets: {} as Record<string, string | Buffer>,
+    /** Answers every read with this error instead. */
+    error: undefined as { status: number; name: string } | undefined,
+    /** Takes a request over before anything else happens; says whether it did. */
+    intercept: undefined as ((request: IncomingMessage, response: ServerResponse) => boolean) | undefined,
+    /** Answers as it would have without `intercept`. */
+    answer: (request: IncomingMessage, response: ServerResponse) => answer(request, response),
+    counters: { reads: 0 },
+    reset() {
+      Object.assign(secretsManager, { secrets: {}, error: undefined, intercept: undefined, counters: { reads: 0 } });
+    },
+    origin: '',
+    close: () => server.close(),
+  };
+
+  const answer = async (request: IncomingMessage, response: ServerResponse) => {
+    const send = (status: number, body: object) =>
+      response.writeHead(status, { 'content-type': 'application/x-amz-json-1.1' }).end(JSON.stringify(body));
+    const refuse = (status: number, name: string) =>
+      send(status, { __type: name, message: `${name} was made up here.` });
+
+    const text = await readBody(request);
+    if (text === undefined) return undefined;
+    const { SecretId: id } = JSON.parse(text) as { SecretId: string };
+    const { authorization, 'x-amz-target': target } = request.headers;
+    if (target !== 'secretsmanager.GetSecretValue') return refuse(400, 'UnknownOperationException');
+    if (!authorization?.startsWith('AWS4-HMAC-SHA256 ')) return refuse(400, 'MissingAuthenticationTokenException');
+    if (secretsManager.error) return refuse(secretsManager.error.status, secretsManager.error.name);
+    const secret = secretsManager.secrets[id];
+    if (secret === undefined) return refuse(400, 'ResourceNotFoundException');
+    const value = typeof secret === 'string' ? { SecretString: secret } : { SecretBinary: secret.toString('base64') };
+    return send(200, {
+      ARN: `arn:aws:secretsmanager:us-east-1:000000000000:secret:${id}`,
+      Name: id,
+      VersionId: 'embedded',
+      ...value,
+    });
+  };
+
+  const server = await serve((request, response) => {
+    secretsManager.counters.reads += 1;
+    if (!secretsManager.intercept?.(request, response)) void answer(request, response);
+  }, port);
+  secretsManager.origin = server.origin;
+  return secretsManager;
+}
+
+export type EmbeddedSecretsManager = Awaited<ReturnType<typeof startEmbeddedSecretsManager>>;

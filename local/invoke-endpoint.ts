@@ -1,0 +1,67 @@
+/**
+ * Lambda's Invoke API for one function, as the AWS SDK calls it: direct invocations get what Lambda would hand them,
+ * failures by their `errorType` included, which serverless-offline's own endpoint replaces by "Error".
+ */
+
+import { randomUUID } from 'node:crypto';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Context } from 'aws-lambda';
+import { readBody, serve } from './serve.ts';
+
+export type LambdaHandler = (event: unknown, context: Context) => Promise<unknown>;
+
+/** The part of Lambda's context object that a Node.js function can rely on. */
+export function lambdaContext(functionName: string, timeoutMs: number): Context {
+  const end = performance.now() + timeoutMs;
+  return {
+    awsRequestId: randomUUID(),
+    functionName,
+    functionVersion: '$LATEST',
+    invokedFunctionArn: `arn:aws:lambda:us-east-1:000000000000:function:${functionName}`,
+    memoryLimitInMB: '512',
+    logGroupName: `/aws/lambda/${functionName}`,
+    logStreamName: 'local',
+    callbackWaitsForEmptyEventLoop: true,
+    getRemainingTimeInMillis: () => Math.max(0, end - performance.now()),
+  } as Context;
+}
+
+/**
+ * @param functionName what the function is called; its full name and its ARN end in that
+ * @param port 0 lets the system choose a free one
+ */
+export async function startInvokeEndpoint(functionName: string, handler: LambdaHandler, timeoutMs: number, port = 0) {
+  const invoke = async (request: IncomingMessage, response: ServerResponse) => {
+    const send = (status: number, body: unknown, headers = {}) =>
+      response.writeHead(status, { 'content-type': 'application/json', ...headers }).end(JSON.stringify(body ?? null));
+
+    const payload = await readBody(request);
+    const [, name = ''] = /^\/2015-03-31\/functions\/([^/]+)\/invocations$/.exec(request.url ?? '') ?? [];
+    const [plainName = ''] = decodeURIComponent(name).split(/:(?:\$LATEST|\d+)$/);
+    if (request.method !== 'POST' || !plainName.endsWith(functionName)) {
+      return send(
+        404,
+        { Type: 'User', Message: `Function not found: ${name}` },
+        { 'x-amzn-errortype': 'ResourceNotFoundException' },
+      );
+    }
+
+    let event: unknown;
+    try {
+      event = payload ? JSON.parse(payload) : {};
+    } catch {
+      return send(
+        400,
+        { Type: 'User', message: 'The payload is not JSON.' },
+        { 'x-amzn-errortype': 'InvalidRequestContentException' },
+      );
+    }
+    try {
+      return send(200, await handler(event, lambdaContext(functionName, timeoutMs)));
+    } catch (error) {
+      const { name: errorType, message: errorMessage, stack = '' } = error as Error;
+      return send(200, { errorType, errorMessage, trace: stack.split('\n') }, { 'x-amz-function-error': 'Unhandled' });
+    }
+  };
+  return serve((request, response) => void invoke(request, response), port);
+}

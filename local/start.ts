@@ -1,0 +1,174 @@
+/** `npm start`: the whole product on this machine, with an embedded Atlas and Secrets Manager unless told otherwise. */
+
+import { once } from 'node:events';
+import { connect, createServer } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { parseArgs } from 'node:util';
+import { demoGroupId, demoIds, demoProjects } from './demo-migrations.ts';
+import { type ChallengeName, challengeForms } from './digest-verifier.ts';
+import { startEmbeddedAtlas } from './embedded-atlas.ts';
+import { startEmbeddedSecretsManager } from './embedded-secrets-manager.ts';
+import { startInvokeEndpoint } from './invoke-endpoint.ts';
+
+const usage = `Usage: npm start -- [options]
+  --port N         port of the HTTP API (3000)
+  --lambda-port N  port of the Lambda invoke endpoint (3002)
+  --challenge NAME how the embedded Atlas challenges: ${Object.keys(challengeForms).join(' | ')}
+With ATLAS_SECRET_ID set, the real Secrets Manager and the real Atlas are asked; AWS credentials are needed then.`;
+
+const functionName = 'getLiveMigration';
+/** As in serverless.yml. */
+const functionTimeoutMs = 20_000;
+
+function stop(message: string): never {
+  console.error(message);
+  process.exit(1);
+}
+
+function readOptions() {
+  try {
+    const { values } = parseArgs({
+      options: {
+        port: { type: 'string', default: '3000' },
+        'lambda-port': { type: 'string', default: '3002' },
+        challenge: { type: 'string', default: 'atlas' },
+        help: { type: 'boolean', default: false },
+      },
+    });
+    if (values.help) {
+      console.log(usage);
+      process.exit(0);
+    }
+    if (!Object.hasOwn(challengeForms, values.challenge))
+      throw new Error(`There is no challenge "${values.challenge}".`);
+    const port = (option: 'port' | 'lambda-port') => {
+      const number = Number(values[option]);
+      if (Number.isInteger(number) && number > 0 && number < 65536) return number;
+      throw new Error(`--${option} must be a port number from 1 to 65535.`);
+    };
+    return { port: port('port'), lambdaPort: port('lambda-port'), challenge: values.challenge as ChallengeName };
+  } catch (error) {
+    return stop(`${(error as Error).message}\n${usage}`);
+  }
+}
+
+/** Tells now, and not in the middle of the start, that a port is taken. */
+async function mustBeFree(port: number, option: string) {
+  const probe = createServer().listen(port, '127.0.0.1');
+  try {
+    await once(probe, 'listening');
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    const why = code === 'EADDRINUSE' ? 'is taken by another program' : `cannot be used (${code})`;
+    stop(
+      `Port ${port} ${why}. Choose another one: npm start -- --${option} ${port < 60_000 ? port + 1000 : port - 1000}`,
+    );
+  }
+  probe.close();
+}
+
+/** Waits until serverless-offline listens; where it can't start, it has said why and set the exit code. */
+async function accepting(port: number) {
+  for (;;) {
+    if (process.exitCode) process.exit();
+    const socket = connect(port, '127.0.0.1');
+    const open = await once(socket, 'connect').then(
+      () => true,
+      () => false,
+    );
+    socket.destroy();
+    if (open) return;
+    await sleep(50);
+  }
+}
+
+/** Starts the embedded services and points the function's environment at them. */
+async function embedServices(challenge: ChallengeName): Promise<string[]> {
+  const atlas = await startEmbeddedAtlas({ projects: demoProjects });
+  const secretsManager = await startEmbeddedSecretsManager();
+  atlas.challenge = challenge;
+  atlas.keys['embedded'] = 'embedded-private-key';
+  secretsManager.secrets['atlas/live-migration'] = JSON.stringify({
+    publicKey: 'embedded',
+    privateKey: atlas.keys['embedded'],
+    baseUrl: atlas.baseUrl,
+  });
+  Object.assign(process.env, {
+    ATLAS_SECRET_ID: 'atlas/live-migration',
+    AWS_ENDPOINT_URL_SECRETS_MANAGER: secretsManager.origin,
+    AWS_ACCESS_KEY_ID: 'embedded',
+    AWS_SECRET_ACCESS_KEY: 'embedded',
+    AWS_SESSION_TOKEN: '',
+    AWS_REGION: 'us-east-1',
+  });
+  delete process.env['ATLAS_BASE_URL'];
+  return [
+    `  embedded Atlas            ${atlas.baseUrl} (challenge: ${challenge})`,
+    `  embedded Secrets Manager  ${secretsManager.origin}`,
+  ];
+}
+
+const examples = (http: string, invoke: string) => {
+  const url = (id: string, group = demoGroupId) => `${http}/groups/${group}/liveMigrations/${id}`;
+  const { completes, fails, expires } = demoIds;
+  return `Ask, and ask again: the time of a migration begins with the first question about it.
+
+  # NEW, WORKING with falling lag, ready for cutover, COMPLETE after two minutes
+  curl ${url(completes)}
+  # fails after 20 seconds
+  curl ${url(fails)}
+  # ready for cutover, but nobody starts it: expires after 30 seconds
+  curl ${url(expires)}
+  # an unknown live migration, an unknown project, a malformed id
+  curl ${url('000000000000000000000000')}
+  curl ${url(completes, '000000000000000000000000')}
+  curl ${url('not-an-id')}
+  # pretty, and in an envelope (which changes nothing in our answer)
+  curl '${url(completes)}?pretty=true'
+  curl '${url(completes)}?envelope=true'
+  # another Lambda's direct invocation
+  curl -d '{"groupId":"${demoGroupId}","liveMigrationId":"${completes}"}' ${invoke}/2015-03-31/functions/${functionName}/invocations
+`;
+};
+
+const { port, lambdaPort, challenge } = readOptions();
+process.on('SIGINT', () => process.exit(0));
+process.on('SIGTERM', () => process.exit(0));
+
+const realSecret = process.env['ATLAS_SECRET_ID'];
+console.log(
+  realSecret
+    ? `REAL services: the key is read from the secret ${realSecret} with your AWS credentials, and the real Atlas is asked.`
+    : 'Everything is embedded: no account, no key and no network is needed.',
+);
+await mustBeFree(port, 'port');
+await mustBeFree(lambdaPort, 'lambda-port');
+const services = realSecret ? [] : await embedServices(challenge);
+
+// serverless-offline hands the function serverless.yml's environment and the AWS_… variables of this process.
+const param = (name: string, value: string | undefined) => (value ? ['--param', `${name}=${value}`] : []);
+process.argv.splice(1, process.argv.length, 'serverless', 'offline', 'start', '--host', '127.0.0.1');
+process.argv.push('--httpPort', String(port), '--lambdaPort', '0', '--noSponsor');
+process.argv.push(
+  ...param('atlasSecretId', process.env['ATLAS_SECRET_ID']),
+  ...param('atlasBaseUrl', process.env['ATLAS_BASE_URL']),
+);
+process.env['SLS_LOG_LEVEL'] ??= 'warning';
+// Its list of routes names an invoke endpoint that isn't ours; what it has to say of errors goes another way.
+const { log } = console;
+console.log = () => undefined;
+await import('serverless/bin/serverless.js' as string);
+
+const { handler } = await import('../functions/get-live-migration.ts');
+const invoke = await startInvokeEndpoint(functionName, handler, functionTimeoutMs, lambdaPort);
+await accepting(port);
+console.log = log;
+
+const http = `http://localhost:${port}`;
+console.log(`
+  HTTP API                  ${http}
+  Lambda invoke endpoint    ${invoke.origin}
+${services.join('\n')}
+
+${realSecret ? '' : examples(http, invoke.origin)}
+Ctrl-C stops everything. The function's log lines follow.`);

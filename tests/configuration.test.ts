@@ -1,0 +1,49 @@
+/** The environment: judged once, when the function starts, and all of it at once. */
+
+import { beforeEach, expect, test } from 'vitest';
+import { allIsWell, ask, coldStart, document } from './harness.ts';
+
+beforeEach(allIsWell);
+
+test.each([
+  ['no secret', { ATLAS_SECRET_ID: '' }, 'ATLAS_SECRET_ID must name the secret'],
+  [
+    'another placeholder',
+    { ATLAS_SECRET_ID: 'atlas/{projectId}' },
+    'ATLAS_SECRET_ID may hold no other placeholder than {groupId}',
+  ],
+  ['a base URL without https', { ATLAS_BASE_URL: 'http://cloud.mongodb.com' }, 'ATLAS_BASE_URL must be an https URL'],
+  [
+    'a base URL without a version',
+    { ATLAS_BASE_URL: 'https://cloud.mongodb.com/api/atlas' },
+    'ATLAS_BASE_URL must be an https URL',
+  ],
+  ['a time-out with a unit', { ATLAS_TIMEOUT_MS: '4s' }, 'ATLAS_TIMEOUT_MS must be a whole number from 1 to 900000'],
+  ['a time-out of nothing', { ATLAS_TIMEOUT_MS: '0' }, 'ATLAS_TIMEOUT_MS'],
+  [
+    'an age below zero',
+    { SECRET_MAX_AGE_SECONDS: '-1' },
+    'SECRET_MAX_AGE_SECONDS must be a whole number from 0 to 604800',
+  ],
+  ['an unknown log level', { POWERTOOLS_LOG_LEVEL: 'LOUD' }, 'POWERTOOLS_LOG_LEVEL must be one of'],
+])('%s stops the start', async (_, environment, message) => {
+  await expect(coldStart(environment as unknown as Record<string, string>)).rejects.toThrow(message);
+});
+
+test('one message names all that is wrong', async () => {
+  const environment = {
+    ATLAS_SECRET_ID: '',
+    ATLAS_BASE_URL: 'x',
+    ATLAS_TIMEOUT_MS: 'x',
+    SECRET_MAX_AGE_SECONDS: 'x',
+    POWERTOOLS_LOG_LEVEL: 'x',
+  };
+  const message = await coldStart(environment).catch((error: Error) => error.message);
+  expect(message).toMatch(/^This function's environment is not valid: .*\.$/);
+  for (const name of Object.keys(environment)) expect(message).toContain(name);
+});
+
+test('empty variables count as not set', async () => {
+  const handler = await coldStart({ ATLAS_TIMEOUT_MS: '', SECRET_MAX_AGE_SECONDS: '', POWERTOOLS_LOG_LEVEL: '' });
+  expect(await ask(handler)).toEqual({ document });
+});

@@ -1,0 +1,206 @@
+/** Digest authentication: right for every challenge, and for as long as an execution environment lives. */
+
+import { beforeEach, describe, expect, test, vi } from 'vitest';
+import { readDigestChallenge } from '../lib/digest-challenge.ts';
+import { answerChallenge } from '../lib/digest-session.ts';
+import { challengeForms, expectedResponse } from '../local/digest-verifier.ts';
+import { allIsWell, ask, atlas, coldStart, document, secretsManager } from './harness.ts';
+
+beforeEach(allIsWell);
+
+/** RFC 7616, section 3.9.1: the server offers both algorithms. */
+describe('the examples of RFC 7616, section 3.9.1', () => {
+  const nonce = '7ypf/xlj9XXwfDPEoM4URrv/xwf94BcCAzFZH4GiTo0v';
+  const opaque = 'FQhe/qaU925kfnzjCev0ciny7QMkPqMAFRtzCUYo5tdS';
+  const cnonce = 'f2/wE4q74E6zIJEtWaHKaf5wv/H5QzzpXusqGemxURZJ';
+  const key = { publicKey: 'Mufasa', privateKey: 'Circle of Life' };
+  const url = new URL('http://www.example.org/dir/index.html');
+  const challengeWith = (algorithm: string) =>
+    `Digest realm="http-auth@example.org", qop="auth, auth-int", algorithm=${algorithm}, nonce="${nonce}", opaque="${opaque}"`;
+  const examples = [
+    ['MD5', '8ca523f5e9506fed4657c9700eebdbec'],
+    ['SHA-256', '753927fa0e85d155564e2e272a28d1802ca10daf4496794697cf8db5856cb6c1'],
+  ] as const;
+
+  test.each(examples)('%s: the answer is the one of the RFC', (algorithm, response) => {
+    const challenge = readDigestChallenge(challengeWith(algorithm));
+    if (!challenge) throw new Error('no challenge was read');
+    const header = answerChallenge(challenge, key, cnonce)({ method: 'GET', url });
+    const directives = Object.fromEntries(
+      header
+        .replace('Digest ', '')
+        .split(',')
+        .map((directive) => directive.split(/=(.*)/s).slice(0, 2)),
+    );
+    expect(directives).toEqual({
+      username: '"Mufasa"',
+      realm: '"http-auth@example.org"',
+      uri: '"/dir/index.html"',
+      algorithm,
+      nonce: `"${nonce}"`,
+      nc: '00000001',
+      cnonce: `"${cnonce}"`,
+      qop: 'auth',
+      response: `"${response}"`,
+      opaque: `"${opaque}"`,
+    });
+  });
+
+  test('of both challenges, the stronger one is answered', () => {
+    const both = `${challengeWith('MD5')}, ${challengeWith('SHA-256')}`;
+    expect(readDigestChallenge(both)?.algorithm).toBe('SHA-256');
+  });
+
+  test.each(examples)('%s: the embedded Atlas expects the one of the RFC', (algorithm, response) => {
+    const a1 = { user: 'Mufasa', realm: 'http-auth@example.org', password: 'Circle of Life' };
+    const a2 = { method: 'GET', uri: '/dir/index.html' };
+    expect(expectedResponse(algorithm, a1, a2, { nonce, nc: '00000001', cnonce, qop: 'auth' })).toBe(response);
+  });
+});
+
+describe('challenges', () => {
+  test.each(Object.keys(challengeForms) as (keyof typeof challengeForms)[])('%s', async (form) => {
+    atlas.challenge = form;
+    const handler = await coldStart();
+    for (let call = 1; call <= 3; call += 1) expect(await ask(handler)).toEqual({ document });
+    expect(atlas.refusals).toEqual([]);
+    expect(atlas.counters).toMatchObject({ requests: 4, challenges: 1, authenticated: 3, connections: 1 });
+  });
+
+  test.each([
+    ['Basic only', 'Basic realm="MMS Public API"'],
+    ['an algorithm that nobody knows', 'Digest realm="r", nonce="n", algorithm=SHA-1024, qop="auth"'],
+    ['auth-int only', 'Digest realm="r", nonce="n", qop="auth-int"'],
+    ['a Digest without a nonce', 'Digest realm="r", qop="auth"'],
+    ['nonsense', '=,"='],
+    ['nothing', ''],
+  ])('%s is not understood, and the key is not shown', async (_, header) => {
+    const sent: (string | undefined)[] = [];
+    atlas.intercept = (request, response) => {
+      sent.push(request.headers.authorization);
+      response.writeHead(401, header ? { 'www-authenticate': header } : {}).end('{}');
+      return true;
+    };
+    expect(await ask(await coldStart())).toMatchObject({ failure: 'AtlasUnexpectedAnswer' });
+    expect(sent).toEqual([undefined]);
+  });
+
+  test('two headers are read as one list', async () => {
+    atlas.intercept = (request, response) => {
+      if (request.headers.authorization) return false;
+      response
+        .writeHead(401, [
+          ['WWW-Authenticate', 'Basic realm="x"'],
+          ['WWW-Authenticate', 'Digest realm="MMS Public API", nonce="unknown", qop="auth", algorithm=MD5'],
+        ] as unknown as string[])
+        .end();
+      return true;
+    };
+    expect(await ask(await coldStart())).toEqual({ document });
+  });
+});
+
+describe('round trips, counted by the server', () => {
+  test('a cold call is 2 requests on 1 connection, a warm one 1 more', async () => {
+    const handler = await coldStart();
+    await ask(handler);
+    expect(atlas.counters).toMatchObject({ requests: 2, connections: 1 });
+    await ask(handler);
+    expect(atlas.counters).toMatchObject({ requests: 3, connections: 1 });
+  });
+
+  test('a cold burst of 20 is 21 requests and 1 read of the secret', async () => {
+    const handler = await coldStart();
+    const outcomes = await Promise.all(Array.from({ length: 20 }, () => ask(handler)));
+    expect(outcomes).toEqual(Array(20).fill({ document }));
+    expect(atlas.counters).toMatchObject({ requests: 21, challenges: 1 });
+    expect(secretsManager.counters.reads).toBe(1);
+  });
+
+  test('20 warm concurrent calls are 20 requests, and no nonce count comes twice', async () => {
+    const handler = await coldStart();
+    await ask(handler);
+    atlas.counters.requests = 0;
+    const outcomes = await Promise.all(Array.from({ length: 20 }, () => ask(handler)));
+    expect(outcomes).toEqual(Array(20).fill({ document }));
+    expect(atlas.counters.requests).toBe(20);
+    expect(atlas.refusals).toEqual([]);
+  });
+
+  test('5,000 calls against a server that counts strictly and forgets quickly: none fails', async () => {
+    atlas.nonceRules = { lifeMs: 1000, maxUses: 1024, inOrder: true };
+    const handler = await coldStart();
+    for (let call = 0; call < 5000; call += 1) expect(await ask(handler)).toEqual({ document });
+    // Only nonces were refused, never an answer to one.
+    expect(new Set(atlas.refusals.filter((reason) => !/used up|too old/.test(reason)))).toEqual(new Set());
+    expect(atlas.counters.authenticated).toBe(5000);
+    expect(atlas.counters.requests).toBe(5000 + atlas.counters.challenges);
+  });
+});
+
+describe('a nonce', () => {
+  test('that the server forgot is replaced within the call, and the new one is kept', async () => {
+    const handler = await coldStart();
+    await ask(handler);
+    atlas.forgetNonces();
+    expect(await ask(handler)).toEqual({ document });
+    expect(atlas.counters.requests).toBe(4);
+    expect(await ask(handler)).toEqual({ document });
+    expect(atlas.counters.requests).toBe(5);
+  });
+
+  test('that the server forgot costs each of 20 concurrent calls 2 requests at most', async () => {
+    const handler = await coldStart();
+    await ask(handler);
+    atlas.forgetNonces();
+    atlas.counters.requests = 0;
+    const outcomes = await Promise.all(Array.from({ length: 20 }, () => ask(handler)));
+    expect(outcomes).toEqual(Array(20).fill({ document }));
+    expect(atlas.counters.requests).toBe(40);
+  });
+
+  test('is not sent any more after 50 seconds', async () => {
+    vi.useFakeTimers({ toFake: ['Date'] });
+    const handler = await coldStart();
+    await ask(handler);
+    vi.setSystemTime(Date.now() + 49_000);
+    await ask(handler);
+    expect(atlas.counters).toMatchObject({ challenges: 1 });
+    vi.setSystemTime(Date.now() + 2000);
+    expect(await ask(handler)).toEqual({ document });
+    expect(atlas.counters).toMatchObject({ challenges: 2 });
+    expect(atlas.refusals).toEqual([]);
+  });
+
+  test('that was fresh and is stale all the same is replaced once more', async () => {
+    let first = true;
+    atlas.intercept = (request) => {
+      if (request.headers.authorization && first) {
+        first = false;
+        atlas.forgetNonces();
+      }
+      return false;
+    };
+    expect(await ask(await coldStart())).toEqual({ document });
+  });
+
+  test('that is stale for ever ends as a refused key, not in a loop', async () => {
+    atlas.nonceRules = { lifeMs: 0, maxUses: 1, inOrder: false };
+    expect(await ask(await coldStart())).toMatchObject({ failure: 'AtlasCredentialsRejected' });
+    expect(atlas.counters.requests).toBe(4);
+  });
+});
+
+test('whoever waited for a challenge that did not come asks for itself', async () => {
+  let requests = 0;
+  atlas.intercept = (_request, response) => {
+    requests += 1;
+    if (requests > 1) return false;
+    response.writeHead(410).end('{}');
+    return true;
+  };
+  const handler = await coldStart();
+  const outcomes = await Promise.all([ask(handler), ask(handler), ask(handler)]);
+  expect(outcomes.filter((outcome) => 'document' in outcome)).toHaveLength(2);
+  expect(outcomes.filter((outcome) => 'failure' in outcome)).toMatchObject([{ failure: 'AtlasUnexpectedAnswer' }]);
+});

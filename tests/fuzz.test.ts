@@ -1,0 +1,211 @@
+/** Whatever comes in, from callers or from Atlas: a document or a failure of the contract, always in time. */
+
+import fc from 'fast-check';
+import { beforeAll, beforeEach, expect, test } from 'vitest';
+import { failureNames } from '../lib/failure.ts';
+import type { LambdaHandler } from '../local/invoke-endpoint.ts';
+import {
+  allIsWell,
+  ask,
+  atlas,
+  coldStart,
+  doorNames,
+  entity,
+  groupId,
+  invokeDirectly,
+  liveMigrationId,
+  readEvent,
+} from './harness.ts';
+
+let handler: LambdaHandler;
+beforeAll(async () => {
+  allIsWell();
+  handler = await coldStart({ ATLAS_TIMEOUT_MS: '500' });
+});
+beforeEach(allIsWell);
+
+const isNullOr = (type: string) => (value: unknown) => value === null || typeof value === type;
+
+function expectContract(outcome: unknown) {
+  const { document, failure, detail } = outcome as {
+    document?: Record<string, unknown>;
+    failure?: string;
+    detail?: string;
+  };
+  if (document === undefined) {
+    expect(failureNames).toContain(failure);
+    expect(failure).not.toBe('InternalError');
+    expect(detail).toMatch(/^.+\.$/s);
+    return;
+  }
+  expect(Object.keys(document)).toEqual([
+    'id',
+    'groupId',
+    'status',
+    'reportedStatus',
+    'terminal',
+    'readyForCutover',
+    'lagTimeSeconds',
+    'migrationHosts',
+  ]);
+  expect(document).toMatchObject({ id: liveMigrationId, groupId });
+  expect(document['status']).toMatch(/^(NEW|WORKING|FAILED|COMPLETE|EXPIRED|UNKNOWN)$/);
+  expect(document['reportedStatus']).toSatisfy(isNullOr('string'));
+  expect(document['terminal']).toBe(['FAILED', 'COMPLETE', 'EXPIRED'].includes(String(document['status'])));
+  expect(document['readyForCutover']).toSatisfy(isNullOr('boolean'));
+  expect(document['lagTimeSeconds']).toSatisfy(isNullOr('number'));
+  expect(document['migrationHosts']).toSatisfy((hosts: unknown[]) => hosts.every((host) => typeof host === 'string'));
+}
+
+const anything = fc.anything({ withObjectString: true, maxDepth: 3 });
+const field = (...likely: unknown[]) => fc.oneof(...likely.map(fc.constant), anything);
+const almostEntity = fc.record(
+  {
+    _id: field(liveMigrationId, null, liveMigrationId.toUpperCase()),
+    status: field(...['NEW', 'WORKING', 'FAILED', 'COMPLETE', 'EXPIRED', null, 'PENDING']),
+    migrationHosts: field('a', ['a', 'b'], null, [null]),
+    lagTimeSeconds: field(0, 42, '42', null, 2 ** 60, -1),
+    readyForCutover: field(true, false, null, 'true'),
+  },
+  { requiredKeys: [] },
+);
+const almostError = fc.record(
+  {
+    error: field(404, '404'),
+    errorCode: field('GROUP_NOT_FOUND', 'UNEXPECTED_ERROR', 'RESOURCE_NOT_FOUND', 'RATE_LIMITED_TOKEN_BUCKET', null),
+    parameters: field(null, ['203.0.113.1'], ['/path', 3, 1200, 500, 60]),
+  },
+  { requiredKeys: [] },
+);
+const content = fc.oneof(almostEntity, almostError, anything);
+const status = fc.oneof(
+  fc.constantFrom(200, 400, 401, 402, 403, 404, 406, 410, 429),
+  fc.integer({ min: 200, max: 599 }),
+);
+const envelope = fc.record(
+  { status: fc.oneof(status, anything), content, envelope: content },
+  { requiredKeys: ['status'] },
+);
+const text = fc.oneof(
+  fc
+    .oneof(content, envelope)
+    .map((value) => JSON.stringify(value, (_, part) => (typeof part === 'bigint' ? String(part) : part)) ?? ''),
+  fc.json(),
+  fc.string({ unit: 'binary' }),
+);
+// Few runs with a status that is asked for again, since each of them waits for its back-off.
+const passing = [500, 502, 503, 504];
+const reply = fc.record({
+  status: status.filter((code) => !passing.includes(code)),
+  body: fc.oneof(
+    text,
+    fc.tuple(text, fc.nat(50)).map(([whole, end]) => whole.slice(0, end)),
+  ),
+  headers: fc.record(
+    {
+      'content-type': fc.constantFrom('application/json', 'text/html', 'application/json;charset=ISO-8859-1'),
+      'content-encoding': fc.constantFrom('gzip', 'deflate', 'identity', 'x'),
+      'retry-after': fc.constantFrom('0', '120', '-1', 'soon', 'Wed, 21 Oct 2037 07:28:00 GMT', '1e9'),
+      'www-authenticate': fc.constantFrom(
+        'Digest realm="x"',
+        'Digest realm="MMS Public API", nonce="a", qop="auth"',
+        ',,,"',
+        'Basic x',
+      ),
+    },
+    { requiredKeys: [] },
+  ),
+});
+
+test('whatever Atlas answers', async () => {
+  await fc.assert(
+    fc.asyncProperty(reply, fc.constantFrom(...doorNames), async (made, door) => {
+      atlas.reply = () => made;
+      // Little time is left, so that no rate limit is waited out.
+      expectContract(await ask(handler, door, {}, 1400));
+    }),
+    { numRuns: 500 },
+  );
+});
+
+test('whatever Atlas challenges with', async () => {
+  const part = fc.constantFrom(
+    'Digest ',
+    'Basic ',
+    'realm=',
+    '"',
+    '\\',
+    ',',
+    ' ',
+    '=',
+    'nonce="a"',
+    'qop="auth"',
+    'qop=auth-int',
+    'algorithm=SHA-256',
+    'opaque="',
+    'x',
+    'MD5',
+  );
+  const header = fc.oneof(
+    fc.array(part, { maxLength: 12 }).map((parts) => parts.join('')),
+    fc.string(),
+  );
+  await fc.assert(
+    fc.asyncProperty(header, async (challenge) => {
+      atlas.intercept = (_request, response) => {
+        response.writeHead(401, { 'www-authenticate': challenge.replace(/[^\x20-\x7e]/g, '') }).end('{}');
+        return true;
+      };
+      expectContract(await ask(handler));
+    }),
+    { numRuns: 300 },
+  );
+});
+
+test('whatever comes in as an event', async () => {
+  const eventLike = fc.oneof(
+    anything,
+    fc.record({ groupId: field(groupId), liveMigrationId: field(liveMigrationId) }, { requiredKeys: [] }),
+    fc.record(
+      {
+        version: field('2.0', '1.0'),
+        httpMethod: field('GET'),
+        requestContext: field({ http: {} }, { apiId: 'a' }, {}),
+        pathParameters: field({ groupId, liveMigrationId }, null),
+        queryStringParameters: field({ pretty: 'true' }, { envelope: 'x' }, null),
+        multiValueQueryStringParameters: field({ pretty: ['true', 'false'] }, null),
+      },
+      { requiredKeys: [] },
+    ),
+  );
+  await fc.assert(
+    fc.asyncProperty(eventLike, async (event) => {
+      const outcome = await invokeDirectly(handler, event);
+      if ('document' in outcome && Object.hasOwn(outcome.document as object, 'statusCode')) {
+        const { statusCode, body } = outcome.document as { statusCode: number; body: string };
+        const { code, detail } = JSON.parse(body);
+        expectContract(statusCode === 200 ? { document: JSON.parse(body) } : { failure: code, detail });
+      } else expectContract(outcome);
+    }),
+    { numRuns: 1000 },
+  );
+});
+
+test('whatever field of a real event is changed', async () => {
+  const names = ['http-api-pretty-envelope', 'rest-api-pretty-envelope', 'step-functions-task'];
+  atlas.reply = () => ({ status: 200, body: entity });
+  await fc.assert(
+    fc.asyncProperty(fc.constantFrom(...names), fc.nat(), anything, async (name, at, value) => {
+      const event = readEvent(name);
+      const keys = Object.keys(event);
+      event[keys[at % keys.length] ?? ''] = value;
+      const { document, failure } = (await invokeDirectly(handler, event)) as {
+        document?: { statusCode?: number };
+        failure?: string;
+      };
+      if (document?.statusCode === undefined) expect([undefined, 'InvalidRequest']).toContain(failure);
+      else expect([200, 400]).toContain(document.statusCode);
+    }),
+    { numRuns: 300 },
+  );
+});

@@ -1,0 +1,167 @@
+/**
+ * The product as Lambda runs it, beside an embedded Atlas and Secrets Manager: the real handler with the real SDK and
+ * real sockets. Tests turn the knobs of the embedded servers and come in through the doors.
+ */
+
+import { readFileSync } from 'node:fs';
+import { expect, vi } from 'vitest';
+import { startEmbeddedAtlas } from '../local/embedded-atlas.ts';
+import { startEmbeddedSecretsManager } from '../local/embedded-secrets-manager.ts';
+import { type LambdaHandler, lambdaContext } from '../local/invoke-endpoint.ts';
+
+export const groupId = '5f1b2c3d4e5f6a7b8c9d0e1f';
+export const liveMigrationId = '7e68e12770616e75e6df43d0';
+export const secretId = 'atlas/test';
+export const publicKey = 'kqzjwxyv';
+export const privateKey = '0a1b2c3d-PRIVATE-KEY-4e5f';
+
+export const atlas = await startEmbeddedAtlas();
+export const secretsManager = await startEmbeddedSecretsManager();
+
+export const entity = {
+  _id: liveMigrationId,
+  status: 'WORKING',
+  migrationHosts: ['vm001.example.com'],
+  lagTimeSeconds: 42,
+  readyForCutover: false,
+};
+
+export const document = {
+  id: liveMigrationId,
+  groupId,
+  status: 'WORKING',
+  reportedStatus: 'WORKING',
+  terminal: false,
+  readyForCutover: false,
+  lagTimeSeconds: 42,
+  migrationHosts: ['vm001.example.com'],
+};
+
+export const readEvent = (name: string): Record<string, unknown> =>
+  JSON.parse(readFileSync(new URL(`../events/${name}.json`, import.meta.url), 'utf8'));
+
+/** Everything as it should be: a key that Atlas knows, a secret that holds it, one migration. */
+export function allIsWell() {
+  vi.unstubAllEnvs();
+  vi.useRealTimers();
+  atlas.reset();
+  secretsManager.reset();
+  atlas.keys[publicKey] = privateKey;
+  atlas.projects = { [groupId]: { [liveMigrationId]: () => entity } };
+  secretsManager.secrets[secretId] = JSON.stringify({ publicKey, privateKey });
+  for (const [name, value] of Object.entries({
+    ATLAS_SECRET_ID: secretId,
+    ATLAS_BASE_URL: atlas.baseUrl,
+    AWS_ENDPOINT_URL_SECRETS_MANAGER: secretsManager.origin,
+    AWS_ACCESS_KEY_ID: 'AKIATESTTESTTESTTEST',
+    AWS_SECRET_ACCESS_KEY: 'AWS-SECRET-ACCESS-KEY-of-the-test',
+    AWS_SESSION_TOKEN: 'AWS-SESSION-TOKEN-of-the-test',
+    AWS_REGION: 'us-east-1',
+    POWERTOOLS_LOG_LEVEL: 'SILENT',
+  })) {
+    vi.stubEnv(name, value);
+  }
+}
+
+/** A new execution environment: the function's modules are loaded anew, with the environment as it is now. */
+export async function coldStart(environment: Record<string, string> = {}): Promise<LambdaHandler> {
+  for (const [name, value] of Object.entries(environment)) vi.stubEnv(name, value);
+  vi.resetModules();
+  const { handler } = await import('../functions/get-live-migration.ts');
+  return handler;
+}
+
+export type Asked = { groupId?: unknown; liveMigrationId?: unknown; pretty?: string; envelope?: string };
+
+/** What a caller got, whichever door it came through. */
+export type Outcome = { document: unknown } | { failure: string; detail: string };
+
+type HttpResult = { statusCode: number; headers: Record<string, string>; body: string };
+
+/** The HTTP answer as it stands, and what it means. */
+function readHttp(result: unknown): Outcome & { http: HttpResult } {
+  const http = result as HttpResult;
+  const body = JSON.parse(http.body);
+  expect(http.headers['cache-control']).toBe('no-store');
+  if (http.statusCode === 200) {
+    expect(http.headers['content-type']).toBe('application/json');
+    return { document: body, http };
+  }
+  expect(http.headers['content-type']).toBe('application/problem+json');
+  expect(body.status).toBe(http.statusCode);
+  return { failure: body.code, detail: body.detail, http };
+}
+
+export async function invokeDirectly(handler: LambdaHandler, event: unknown, timeoutMs = 20_000): Promise<Outcome> {
+  try {
+    return { document: await handler(event, lambdaContext('getLiveMigration', timeoutMs)) };
+  } catch (error) {
+    const { name, message, stack } = error as Error;
+    expect(stack).toBe(`${name}: ${message}`);
+    return { failure: name, detail: message };
+  }
+}
+
+export async function invokeHttp(handler: LambdaHandler, event: unknown, timeoutMs = 20_000) {
+  return readHttp(await handler(event, lambdaContext('getLiveMigration', timeoutMs)));
+}
+
+const withFields = (
+  name: string,
+  { groupId: group = groupId, liveMigrationId: id = liveMigrationId, ...query }: Asked,
+) => {
+  const event = readEvent(name);
+  const many = Object.fromEntries(Object.entries(query).map(([key, value]) => [key, [value]]));
+  return {
+    ...event,
+    pathParameters: { groupId: group, liveMigrationId: id },
+    ...(Object.keys(query).length > 0 ? { queryStringParameters: query } : {}),
+    ...(name === 'rest-api' && Object.keys(query).length > 0 ? { multiValueQueryStringParameters: many } : {}),
+  };
+};
+
+/** The ways in. Each takes the same question through an event of its own shape. */
+export const doors = {
+  'http-api': (handler: LambdaHandler, asked: Asked = {}, timeoutMs?: number) =>
+    invokeHttp(handler, withFields('http-api', asked), timeoutMs),
+  'rest-api': (handler: LambdaHandler, asked: Asked = {}, timeoutMs?: number) =>
+    invokeHttp(handler, withFields('rest-api', asked), timeoutMs),
+  direct: (handler: LambdaHandler, asked: Asked = {}, timeoutMs?: number) =>
+    invokeDirectly(handler, { ...readEvent('direct'), ...asked }, timeoutMs),
+  'step-functions-task': (handler: LambdaHandler, asked: Asked = {}, timeoutMs?: number) =>
+    invokeDirectly(handler, { ...readEvent('step-functions-task'), ...asked }, timeoutMs),
+};
+
+export type DoorName = keyof typeof doors;
+export const doorNames = Object.keys(doors) as DoorName[];
+
+/** Asks through a door and leaves out what only HTTP has. */
+export async function ask(
+  handler: LambdaHandler,
+  door: DoorName = 'direct',
+  asked: Asked = {},
+  timeoutMs?: number,
+): Promise<Outcome> {
+  const { http: _, ...outcome } = (await doors[door](handler, asked, timeoutMs)) as Outcome & { http?: unknown };
+  return outcome as Outcome;
+}
+
+/** Collects what the process writes to standard output and error, the function's log lines among it. */
+export function captureOutput() {
+  const written: string[] = [];
+  const take = (chunk: string | Uint8Array) => {
+    written.push(String(chunk));
+    return true;
+  };
+  vi.spyOn(process.stdout, 'write').mockImplementation(take as typeof process.stdout.write);
+  vi.spyOn(process.stderr, 'write').mockImplementation(take as typeof process.stderr.write);
+  return {
+    text: () => written.join(''),
+    lines: () =>
+      written
+        .join('')
+        .split('\n')
+        .filter((line) => line.startsWith('{'))
+        .map((line) => JSON.parse(line) as Record<string, unknown>),
+  };
+}

@@ -1,0 +1,190 @@
+/** The log: one line for each invocation, with everything that an operator needs and nothing that is secret. */
+
+import { beforeEach, describe, expect, test, vi } from 'vitest';
+import { type FailureName, failureNames } from '../lib/failure.ts';
+import { atlasError, type Reply } from '../local/embedded-atlas.ts';
+import { lambdaContext } from '../local/invoke-endpoint.ts';
+import {
+  allIsWell,
+  ask,
+  atlas,
+  captureOutput,
+  coldStart,
+  doorNames,
+  doors,
+  groupId,
+  invokeDirectly,
+  liveMigrationId,
+  privateKey,
+  publicKey,
+  readEvent,
+  secretId,
+  secretsManager,
+} from './harness.ts';
+
+beforeEach(() => {
+  allIsWell();
+  vi.stubEnv('POWERTOOLS_LOG_LEVEL', 'TRACE');
+});
+
+test('says who asked what, how it ended and what it cost', async () => {
+  const output = captureOutput();
+  const handler = await coldStart();
+  const context = lambdaContext('getLiveMigration', 20_000);
+  await handler(readEvent('http-api'), context);
+  await ask(handler);
+  const common = {
+    level: 'INFO',
+    service: 'atlas-live-migration',
+    message: 'live migration asked for',
+    groupId,
+    liveMigrationId,
+    outcome: 'Answered',
+    attempts: 1,
+    atlasStatus: 200,
+    atlasMs: expect.any(Number),
+    secretMs: expect.any(Number),
+    totalMs: expect.any(Number),
+  };
+  expect(output.lines()).toMatchObject([
+    { ...common, door: 'http-api', cold_start: true, secretReads: 1, function_request_id: context.awsRequestId },
+    { ...common, door: 'direct', cold_start: false, secretReads: 0, secretMs: 0 },
+  ]);
+});
+
+test('tells the attempts, and what the last one met', async () => {
+  const output = captureOutput();
+  atlas.reply = (_request, count) => (count === 1 ? atlasError(503, 'UNEXPECTED_ERROR') : undefined);
+  const handler = await coldStart();
+  await ask(handler);
+  atlas.reply = () => atlasError(403, 'ACCESS_FORBIDDEN');
+  await ask(handler);
+  const [recovered, denied] = output.lines();
+  expect(recovered).toMatchObject({ outcome: 'Answered', attempts: 2, atlasStatus: 200 });
+  expect(recovered).not.toHaveProperty('atlasErrorCode');
+  expect(denied).toMatchObject({
+    level: 'ERROR',
+    outcome: 'AtlasAccessDenied',
+    attempts: 1,
+    atlasStatus: 403,
+    atlasErrorCode: 'ACCESS_FORBIDDEN',
+  });
+});
+
+test('says nothing of ids that were not valid: they may be anything', async () => {
+  const output = captureOutput();
+  await ask(await coldStart(), 'direct', { groupId: 'a-password-by-mistake' });
+  expect(output.lines()).toMatchObject([{ outcome: 'InvalidRequest', level: 'INFO', attempts: 0 }]);
+  expect(output.text()).not.toContain('a-password-by-mistake');
+});
+
+test('of an unexpected error, names the place and not the words', async () => {
+  const output = captureOutput();
+  vi.spyOn(Math, 'random').mockImplementation(() => {
+    throw new RangeError('words with a secret');
+  });
+  atlas.reply = () => atlasError(503, null);
+  const handler = await coldStart();
+  const { http } = await doors['http-api'](handler);
+  expect(http.statusCode).toBe(500);
+  expect(http.body).toContain('An unexpected error happened in this service; its log has more.');
+  expect(output.lines()).toMatchObject([
+    {
+      level: 'ERROR',
+      outcome: 'InternalError',
+      errorName: 'RangeError',
+      frames: expect.arrayContaining([expect.stringContaining('atlas-client')]),
+    },
+  ]);
+  expect(http.body + output.text()).not.toContain('words with a secret');
+});
+
+const says = (reply: Reply) => () => {
+  atlas.reply = () => reply;
+};
+
+/** How each failure is brought about; a bad request takes nothing but itself. */
+const scenarios: Record<FailureName, () => void> = {
+  InvalidRequest: () => undefined,
+  ProjectNotFound: says(atlasError(404, 'GROUP_NOT_FOUND')),
+  LiveMigrationNotFound: says(atlasError(404, 'RESOURCE_NOT_FOUND')),
+  AtlasAccessDenied: says(atlasError(403, 'ACCESS_FORBIDDEN')),
+  AtlasCredentialsRejected: () => {
+    atlas.keys = {};
+  },
+  AtlasRateLimited: says({ ...atlasError(429, 'RATE_LIMITED'), headers: { 'retry-after': '60' } }),
+  AtlasUnavailable: says({ status: 503, body: 'UPSTREAM-BODY' }),
+  AtlasTimedOut: () => {
+    atlas.intercept = (request) => request.headers.authorization !== undefined;
+  },
+  AtlasUnexpectedAnswer: says({ status: 200, body: '{"UPSTREAM-BODY": "' }),
+  SecretUnavailable: () => {
+    secretsManager.error = { status: 500, name: 'InternalServiceError' };
+  },
+  SecretInvalid: () => {
+    secretsManager.secrets[secretId] = `{"publicKey":"${publicKey}","privateKey":"${privateKey}"`;
+  },
+  InternalError: () => {
+    atlas.reply = () => ({ status: 503, body: 'UPSTREAM-BODY' });
+    vi.spyOn(Math, 'random').mockImplementation(() => {
+      throw new Error(privateKey);
+    });
+  },
+};
+
+describe.each(doorNames)('no secret is shown through %s', (door) => {
+  test.each(failureNames)('with %s', async (name) => {
+    const output = captureOutput();
+    // The server sees what must not be seen anywhere else.
+    const secrets = new Set([
+      privateKey,
+      publicKey,
+      'UPSTREAM-BODY',
+      'AWS-SECRET-ACCESS-KEY',
+      'AWS-SESSION-TOKEN',
+      'made up',
+    ]);
+    scenarios[name]();
+    const { intercept } = atlas;
+    atlas.intercept = (request, response) => {
+      const { authorization } = request.headers;
+      if (authorization) secrets.add(authorization).add(/response="(\w+)"/.exec(authorization)?.[1] ?? authorization);
+      return intercept?.(request, response) ?? false;
+    };
+    const handler = await coldStart({ ATLAS_TIMEOUT_MS: '300' });
+    const outcome = await doors[door](handler, name === 'InvalidRequest' ? { groupId: 'x' } : {});
+    expect(outcome).toMatchObject({ failure: name });
+    expect(output.lines()).toMatchObject([{ outcome: name }]);
+    const shown = JSON.stringify(outcome) + output.text();
+    for (const secret of secrets) expect(shown).not.toContain(secret);
+  });
+});
+
+test('no service account is shown, nor its token', async () => {
+  const output = captureOutput();
+  secretsManager.secrets[secretId] = JSON.stringify({ clientId: 'mdb_sa_id_1', clientSecret: 'mdb_sa_sk_SECRET' });
+  atlas.serviceAccounts['mdb_sa_id_1'] = 'mdb_sa_sk_SECRET';
+  const handler = await coldStart();
+  const outcomes = [await ask(handler)];
+  atlas.reply = () => atlasError(403, 'ACCESS_FORBIDDEN');
+  outcomes.push(await ask(handler));
+  atlas.serviceAccounts = {};
+  atlas.revokeTokens();
+  outcomes.push(await ask(handler));
+  expect(outcomes).toMatchObject([
+    { document: {} },
+    { failure: 'AtlasAccessDenied' },
+    { failure: 'AtlasCredentialsRejected' },
+  ]);
+  const basic = Buffer.from('mdb_sa_id_1:mdb_sa_sk_SECRET').toString('base64');
+  for (const secret of ['mdb_sa_sk_SECRET', 'token-1-of', basic])
+    expect(JSON.stringify(outcomes) + output.text()).not.toContain(secret);
+});
+
+test('each invocation has one line, in a burst too', async () => {
+  const output = captureOutput();
+  const handler = await coldStart();
+  await Promise.all(Array.from({ length: 20 }, () => invokeDirectly(handler, readEvent('direct'))));
+  expect(output.lines()).toHaveLength(20);
+  expect(new Set(output.lines().map((line) => line['function_request_id'])).size).toBe(20);
+});

@@ -1,0 +1,140 @@
+/** What is deployed: one small zip, the same on every machine, run by AWS's own runtime client. */
+
+import { execFile } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { promisify } from 'node:util';
+import { unzipSync } from 'fflate';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import {
+  allIsWell,
+  atlas,
+  document,
+  groupId,
+  liveMigrationId,
+  privateKey,
+  publicKey,
+  readEvent,
+  secretId,
+  secretsManager,
+} from './harness.ts';
+import { runtimeIsBuilt, startRuntime } from './runtime.ts';
+
+const root = new URL('..', import.meta.url).pathname;
+const taskRoot = mkdtempSync(join(tmpdir(), 'atlas-live-migration-'));
+
+const packageNow = async () => {
+  await promisify(execFile)(join(root, 'node_modules/.bin/serverless'), ['package'], { cwd: root });
+  return readFileSync(join(root, '.serverless/atlas-live-migration.zip'));
+};
+
+let zip: Buffer;
+
+beforeAll(async () => {
+  zip = await packageNow();
+  for (const [name, content] of Object.entries(unzipSync(zip))) {
+    mkdirSync(join(taskRoot, dirname(name)), { recursive: true });
+    writeFileSync(join(taskRoot, name), content);
+  }
+}, 60_000);
+beforeEach(allIsWell);
+afterAll(() => rmSync(taskRoot, { recursive: true }));
+
+test('the zip holds one file, which the handler names', () => {
+  expect(Object.keys(unzipSync(zip))).toEqual(['functions/get-live-migration.js']);
+});
+
+test('the zip has at most 150 kB', () => {
+  expect(zip.length).toBeLessThanOrEqual(150_000);
+});
+
+test('packaging again makes the same bytes', { timeout: 60_000 }, async () => {
+  const digest = (bytes: Buffer) => createHash('sha256').update(bytes).digest('hex');
+  expect(digest(await packageNow())).toBe(digest(zip));
+});
+
+const problem = (code: string) => ({
+  statusCode: expect.any(Number),
+  headers: expect.objectContaining({ 'content-type': 'application/problem+json' }),
+  body: expect.stringContaining(`"code":"${code}"`),
+});
+const answer = { statusCode: 200, headers: { 'content-type': 'application/json', 'cache-control': 'no-store' } };
+const plain = { ...answer, body: JSON.stringify(document) };
+const pretty = { ...answer, body: `${JSON.stringify(document, null, 2)}\n` };
+const thrown = (errorType: string) => ({
+  errorType,
+  errorMessage: expect.stringMatching(/\.$/),
+  trace: [expect.stringContaining(`${errorType}: `)],
+});
+
+/** Every file of `events/`, and what Lambda hands back for it. */
+const events: Record<string, object> = {
+  'http-api': { value: plain },
+  'http-api-pretty-envelope': { value: pretty },
+  'http-api-malformed': { value: problem('InvalidRequest') },
+  'http-api-unknown-migration': { value: problem('LiveMigrationNotFound') },
+  'rest-api': { value: plain },
+  'rest-api-pretty-envelope': { value: pretty },
+  direct: { value: document },
+  'direct-unknown-project': { error: thrown('ProjectNotFound') },
+  'step-functions-task': { value: document },
+  alb: { error: thrown('InvalidRequest') },
+  sqs: { error: thrown('InvalidRequest') },
+  empty: { error: thrown('InvalidRequest') },
+};
+
+test('every event file has an expectation', async () => {
+  const { readdirSync } = await import('node:fs');
+  expect(
+    readdirSync(join(root, 'events'))
+      .map((name) => name.replace('.json', ''))
+      .sort(),
+  ).toEqual(Object.keys(events).sort());
+});
+
+describe.skipIf(!runtimeIsBuilt)("under AWS's runtime client (npm run build:ric)", () => {
+  const handler = 'functions/get-live-migration.handler';
+  const environment = () => ({
+    ATLAS_SECRET_ID: secretId,
+    ATLAS_BASE_URL: atlas.baseUrl,
+    AWS_ENDPOINT_URL_SECRETS_MANAGER: secretsManager.origin,
+    AWS_ACCESS_KEY_ID: 'test',
+    AWS_SECRET_ACCESS_KEY: 'test',
+    AWS_REGION: 'us-east-1',
+  });
+
+  test('each event file is answered, in one execution environment', async () => {
+    const runtime = await startRuntime(taskRoot, handler, environment());
+    try {
+      for (const [name, expected] of Object.entries(events)) {
+        expect({ name, ...(await runtime.invoke(readEvent(name))) }).toEqual({ name, ...expected });
+      }
+      expect(atlas.counters).toMatchObject({ challenges: 1, connections: 1 });
+      expect(secretsManager.counters.reads).toBe(1);
+      for (const secret of [privateKey, publicKey]) expect(runtime.output()).not.toContain(secret);
+    } finally {
+      await runtime.end();
+    }
+  });
+
+  test.each(['SHA-256', 'SHA-512-256', 'MD5-sess'] as const)("the bundle's own %s is right", async (challenge) => {
+    atlas.challenge = challenge;
+    const runtime = await startRuntime(taskRoot, handler, environment());
+    try {
+      expect(await runtime.invoke({ groupId, liveMigrationId })).toEqual({ value: document });
+    } finally {
+      await runtime.end();
+    }
+  });
+
+  test('a bad variable stops the start and is named', async () => {
+    const runtime = await startRuntime(taskRoot, handler, { ...environment(), ATLAS_TIMEOUT_MS: 'soon' });
+    try {
+      await expect(runtime.invoke({})).rejects.toThrow('ATLAS_TIMEOUT_MS must be a whole number');
+    } finally {
+      await runtime.end();
+    }
+  });
+});

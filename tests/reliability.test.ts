@@ -1,0 +1,347 @@
+/** What Atlas, Secrets Manager, the network and Lambda do to an execution environment, and what the caller gets. */
+
+import { once } from 'node:events';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
+import zlib from 'node:zlib';
+import { beforeEach, describe, expect, test, vi } from 'vitest';
+import { Failure, type FailureFacts, type FailureName } from '../lib/failure.ts';
+import { retryDelayMs } from '../lib/retry.ts';
+import { atlasError, type Reply } from '../local/embedded-atlas.ts';
+import { startFrozenProcess } from './frozen-process.ts';
+import { allIsWell, ask, atlas, coldStart, document, entity, liveMigrationId, secretsManager } from './harness.ts';
+
+beforeEach(allIsWell);
+
+/** Whether the request brings an answer to a challenge, so that it would be answered. */
+const isAuthenticated = (request: IncomingMessage) => request.headers.authorization !== undefined;
+
+/** Answers authenticated requests by hand, from their first byte on. */
+const answerRaw = (answer: (response: ServerResponse, socket: Socket, count: number) => void) => {
+  let count = 0;
+  atlas.intercept = (request, response) => {
+    if (!isAuthenticated(request)) return false;
+    count += 1;
+    answer(response, request.socket, count);
+    return true;
+  };
+};
+
+const json = JSON.stringify(entity);
+
+describe('time: the answer leaves before the function is ended', () => {
+  const timedOut = {
+    failure: 'AtlasTimedOut',
+    detail: expect.stringMatching(/^Atlas did not answer within \d+ ms\.$/),
+  };
+
+  test.each<[string, (response: ServerResponse) => void]>([
+    ['sends nothing', () => undefined],
+    ['sends headers only', (response) => response.writeHead(200).flushHeaders()],
+    [
+      'drips',
+      (response) => {
+        const drip = setInterval(() => response.write(' '), 5);
+        response.on('close', () => clearInterval(drip));
+      },
+    ],
+  ])('Atlas %s: one attempt has its limit', async (_, answer) => {
+    answerRaw((response) => answer(response));
+    expect(await ask(await coldStart({ ATLAS_TIMEOUT_MS: '100' }))).toEqual(timedOut);
+  });
+
+  test('the limit of an attempt is cut to what the invocation has left', async () => {
+    answerRaw(() => undefined);
+    const { detail } = (await ask(await coldStart(), 'direct', {}, 700)) as { detail: string };
+    expect(Number(/within (\d+) ms/.exec(detail)?.[1])).toBeLessThanOrEqual(200);
+  });
+
+  test('the challenge counts as part of the attempt', async () => {
+    atlas.intercept = () => true;
+    expect(await ask(await coldStart({ ATLAS_TIMEOUT_MS: '100' }))).toEqual(timedOut);
+  });
+
+  test('a token that does not come counts as part of the attempt', async () => {
+    secretsManager.secrets['atlas/test'] = JSON.stringify({ clientId: 'a', clientSecret: 'b' });
+    atlas.intercept = () => true;
+    expect(await ask(await coldStart({ ATLAS_TIMEOUT_MS: '100' }))).toEqual(timedOut);
+  });
+
+  test('a secret that hangs', async () => {
+    secretsManager.intercept = () => true;
+    expect(await ask(await coldStart(), 'direct', {}, 700)).toMatchObject({
+      failure: 'SecretUnavailable',
+      detail: expect.stringMatching(/^Secrets Manager did not answer within \d+ ms\.$/),
+    });
+  });
+
+  test('an invocation that has no time at all', async () => {
+    expect(await ask(await coldStart(), 'direct', {}, 100)).toMatchObject({ failure: 'SecretUnavailable' });
+  });
+
+  test('who gives up does not take the others with it', async () => {
+    const handler = await coldStart();
+    const held: (() => void)[] = [];
+    secretsManager.intercept = (request, response) => {
+      held.push(() => {
+        secretsManager.intercept = undefined;
+        void secretsManager.answer(request, response);
+      });
+      return true;
+    };
+    const patient = ask(handler);
+    expect(await ask(handler, 'direct', {}, 600)).toMatchObject({ failure: 'SecretUnavailable' });
+    for (const release of held) release();
+    expect(await patient).toEqual({ document });
+    expect(secretsManager.counters.reads).toBe(1);
+  });
+
+  test('no timer and no request outlives its invocation', async () => {
+    const timers = () => process.getActiveResourcesInfo().filter((name) => name === 'Timeout').length;
+    const closed: Promise<unknown>[] = [];
+    answerRaw((_response, socket) => closed.push(once(socket, 'close')));
+    const handler = await coldStart({ ATLAS_TIMEOUT_MS: '50' });
+    const before = timers();
+    await ask(handler);
+    expect(timers()).toBe(before);
+    await Promise.all(closed);
+    expect(closed).toHaveLength(1);
+  });
+});
+
+describe('retries', () => {
+  const failing = (replies: (Reply | undefined)[]) => {
+    atlas.reply = (_request, count) => replies[count - 1];
+  };
+
+  test.each([500, 502, 503, 504])('a %i that passes is not seen by the caller', async (status) => {
+    failing([atlasError(status, null)]);
+    expect(await ask(await coldStart())).toEqual({ document });
+    expect(atlas.counters.authenticated).toBe(2);
+  });
+
+  test('three attempts are made, not more', async () => {
+    atlas.reply = () => atlasError(503, null);
+    expect(await ask(await coldStart())).toMatchObject({ failure: 'AtlasUnavailable' });
+    expect(atlas.counters.authenticated).toBe(3);
+  });
+
+  test.each([400, 401, 402, 403, 404, 406, 410, 418, 501, 505])('a %i is not asked for again', async (status) => {
+    atlas.reply = () => atlasError(status, 'SOME_CODE');
+    expect(await ask(await coldStart())).toHaveProperty('failure');
+    expect(atlas.counters.authenticated).toBe(1);
+  });
+
+  test('a rate limit of a second is waited out', async () => {
+    failing([{ ...atlasError(429, 'RATE_LIMITED'), headers: { 'retry-after': '1' } }]);
+    expect(await ask(await coldStart())).toEqual({ document });
+    expect(atlas.counters.authenticated).toBe(2);
+  });
+
+  test('a rate limit is waited out once only', async () => {
+    atlas.reply = () => ({ ...atlasError(429, 'RATE_LIMITED'), headers: { 'retry-after': '1' } });
+    expect(await ask(await coldStart())).toMatchObject({ failure: 'AtlasRateLimited' });
+    expect(atlas.counters.authenticated).toBe(2);
+  });
+
+  const afterFailure = (name: FailureName, facts: FailureFacts = {}) => new Failure(name, '', facts);
+  const unavailable = (status: number) => afterFailure('AtlasUnavailable', { atlas: { status, errorCode: null } });
+  const limited = (retryAfterSeconds: number) => afterFailure('AtlasRateLimited', { retryAfterSeconds });
+
+  test.each<[string, Failure, number, number, number, number | undefined]>([
+    // what, failure, attempts so far, ms left, random, expected ms
+    ['no connection, first time', afterFailure('AtlasUnavailable'), 1, 5000, 0.5, 50],
+    ['no connection, second time', afterFailure('AtlasUnavailable'), 2, 5000, 0.5, 100],
+    ['no connection, third time', afterFailure('AtlasUnavailable'), 3, 5000, 0.5, undefined],
+    ['the jitter may be nothing', unavailable(503), 1, 5000, 0, 0],
+    ['the jitter is full', unavailable(503), 1, 5000, 1, 100],
+    ['no time for an attempt', unavailable(503), 1, 249, 0, undefined],
+    ['just time for an attempt', unavailable(503), 1, 250, 0, 0],
+    ['a 501 does not pass', unavailable(501), 1, 5000, 0, undefined],
+    ['a limit that leaves half of the time', limited(2), 1, 4000, 0, 2000],
+    ['a limit that leaves less', limited(2), 1, 3999, 0, undefined],
+    ['a second limit', limited(1), 2, 20_000, 0, undefined],
+    ['a time-out', afterFailure('AtlasTimedOut'), 1, 5000, 0, undefined],
+    ['a refused key', afterFailure('AtlasCredentialsRejected'), 1, 5000, 0, undefined],
+    ['an answer not understood', afterFailure('AtlasUnexpectedAnswer'), 1, 5000, 0, undefined],
+  ])('%s', (_, failure, attempts, msLeft, random, expected) => {
+    expect(retryDelayMs(failure, attempts, msLeft, random)).toBe(expected);
+  });
+});
+
+describe('connections', () => {
+  test('one that breaks in the middle of an answer is tried again', async () => {
+    answerRaw((response, socket, count) => {
+      if (count > 1) {
+        response.end(json);
+        return;
+      }
+      response.writeHead(200, { 'content-length': 1000 });
+      response.write(json.slice(0, 20), () => socket.destroy());
+    });
+    expect(await ask(await coldStart())).toEqual({ document });
+  });
+
+  test('one that always breaks in the middle ends as AtlasUnavailable', async () => {
+    answerRaw((response, socket) => {
+      response.writeHead(200, { 'content-length': 1000 });
+      response.write(json.slice(0, 20), () => socket.destroy());
+    });
+    expect(await ask(await coldStart())).toMatchObject({ failure: 'AtlasUnavailable' });
+  });
+
+  test('one that is reset before an answer is tried again', async () => {
+    answerRaw((response, socket, count) => {
+      if (count === 1) socket.resetAndDestroy();
+      else response.end(json);
+    });
+    expect(await ask(await coldStart())).toEqual({ document });
+  });
+
+  test('an answer that is no HTTP', async () => {
+    answerRaw((_response, socket) => socket.end('SSH-2.0-OpenSSH_9.6\r\n'));
+    expect(await ask(await coldStart())).toMatchObject({
+      failure: 'AtlasUnexpectedAnswer',
+      detail: expect.stringContaining('HPE_'),
+    });
+  });
+
+  test.each([1, 20])(
+    '%i pooled, closed by the server while nobody looked: the next calls do not notice',
+    async (burst) => {
+      const handler = await coldStart();
+      await Promise.all(Array.from({ length: burst }, () => ask(handler)));
+      // In the same turn of the event loop, so that the client has had no chance to see its sockets close.
+      atlas.closeConnections();
+      const outcomes = await Promise.all(Array.from({ length: burst }, () => ask(handler)));
+      expect(outcomes).toEqual(Array(burst).fill({ document }));
+    },
+  );
+
+  test.each([1, 20])(
+    '%i pooled, silently dead after more than 3 idle seconds: the next calls use new ones',
+    async (burst) => {
+      vi.useFakeTimers({ toFake: ['Date'] });
+      const handler = await coldStart();
+      await Promise.all(Array.from({ length: burst }, () => ask(handler)));
+      const dead = new Set<Socket>();
+      atlas.eachConnection((socket) => dead.add(socket));
+      expect(dead.size).toBeGreaterThanOrEqual(1);
+      atlas.intercept = (request) => dead.has(request.socket);
+      vi.setSystemTime(Date.now() + 3100);
+      const outcomes = await Promise.all(Array.from({ length: burst }, () => ask(handler)));
+      expect(outcomes).toEqual(Array(burst).fill({ document }));
+    },
+  );
+
+  test('pooled and still good: the same one is used', async () => {
+    vi.useFakeTimers({ toFake: ['Date'] });
+    const handler = await coldStart();
+    await ask(handler);
+    vi.setSystemTime(Date.now() + 2900);
+    await ask(handler);
+    expect(atlas.counters.connections).toBe(1);
+  });
+});
+
+describe('a frozen process', () => {
+  test.each<[string, number, 'live' | 'closed' | 'reset']>([
+    ['one call, live connections', 1, 'live'],
+    ['one call, closed connections', 1, 'closed'],
+    ['one call, reset connections', 1, 'reset'],
+    ['a burst of 12, live connections', 12, 'live'],
+    ['a burst of 12, closed connections', 12, 'closed'],
+    ['a burst of 12, reset connections', 12, 'reset'],
+  ])('%s: each call is answered after the thaw', async (_, burst, state) => {
+    const environment = await startFrozenProcess();
+    try {
+      for (let freeze = 0; freeze < 3; freeze += 1) {
+        expect(await environment.ask(burst)).toEqual(Array(burst).fill({ document }));
+        await environment.freeze();
+        const closed: Promise<unknown>[] = [];
+        atlas.eachConnection((socket) => {
+          if (state === 'live') return;
+          closed.push(once(socket, 'close'));
+          if (state === 'reset') socket.resetAndDestroy();
+          else socket.destroy();
+        });
+        await Promise.all(closed);
+        environment.thaw();
+        expect(await environment.ask(burst)).toEqual(Array(burst).fill({ document }));
+      }
+    } finally {
+      await environment.end();
+    }
+  });
+});
+
+describe('bodies', () => {
+  const padded = (bytes: number) => JSON.stringify({ ...entity, padding: 'x'.repeat(bytes) });
+  const mebibyte = 1024 * 1024;
+  const good: [string, Record<string, string>, string | Buffer][] = [
+    ['gzip', { 'content-encoding': 'gzip' }, zlib.gzipSync(json)],
+    ['deflate', { 'content-encoding': 'deflate' }, zlib.deflateSync(json)],
+    ['deflate without its wrapper', { 'content-encoding': 'deflate' }, zlib.deflateRawSync(json)],
+    ['identity', { 'content-encoding': 'identity' }, json],
+    ['a byte order mark', {}, `\uFEFF${json}`],
+    ['a charset that is not true', { 'content-type': 'application/json;charset=ISO-8859-1' }, json],
+    ['a content type that is not true', { 'content-type': 'text/html' }, json],
+    ['no content type', {}, json],
+    ['bytes that are no UTF-8', {}, Buffer.from(JSON.stringify({ ...entity, note: 'é' }), 'latin1')],
+    ['almost a mebibyte', {}, padded(mebibyte - 1000)],
+    ['keys that come twice: the last counts', {}, `{"status":"FAILED",${json.slice(1)}`],
+    [
+      '__proto__',
+      {},
+      `{"__proto__":{"status":"COMPLETE","lagTimeSeconds":1},"constructor":{"prototype":{}},${json.slice(1)}`,
+    ],
+  ];
+  test.each(good)('%s', async (_, headers, body) => {
+    atlas.reply = () => ({ status: 200, headers, body });
+    expect(await ask(await coldStart())).toEqual({ document });
+  });
+
+  const bad: [string, Record<string, string>, string | Buffer][] = [
+    ['more than a mebibyte', {}, padded(mebibyte)],
+    ['a gzip that grows beyond a mebibyte', { 'content-encoding': 'gzip' }, zlib.gzipSync(padded(50 * mebibyte))],
+    [
+      'a deflate that grows beyond a mebibyte',
+      { 'content-encoding': 'deflate' },
+      zlib.deflateSync(padded(50 * mebibyte)),
+    ],
+    ['a gzip that is none', { 'content-encoding': 'gzip' }, json],
+    ['a gzip that was cut', { 'content-encoding': 'gzip' }, zlib.gzipSync(json).subarray(0, 30)],
+    ['an encoding that nobody asked for', { 'content-encoding': 'br' }, zlib.brotliCompressSync(json)],
+    ['cut JSON', {}, json.slice(0, -1)],
+    ['JSON in UTF-16', {}, Buffer.from(json, 'utf16le')],
+    ['two documents', {}, json + json],
+    ['a million brackets', {}, '['.repeat(1_000_000)],
+    ['an object nested 100,000 deep', {}, `${'{"a":'.repeat(100_000)}1${'}'.repeat(100_000)}`],
+    ['__proto__ only', {}, `{"__proto__":{"_id":"${liveMigrationId}","status":"COMPLETE"}}`],
+  ];
+  test.each(bad)('%s', async (_, headers, body) => {
+    atlas.reply = () => ({ status: 200, headers, body });
+    expect(await ask(await coldStart())).toMatchObject({ failure: 'AtlasUnexpectedAnswer' });
+  });
+
+  test('an endless body is cut off after a mebibyte', async () => {
+    let sent = 0;
+    answerRaw((response) => {
+      const pump = () => {
+        while (!response.destroyed && response.write('x'.repeat(65_536))) sent += 65_536;
+      };
+      response.on('drain', pump);
+      pump();
+    });
+    expect(await ask(await coldStart())).toMatchObject({
+      failure: 'AtlasUnexpectedAnswer',
+      detail: expect.stringContaining('longer than 1 MiB'),
+    });
+    expect(sent).toBeLessThan(20 * mebibyte);
+  });
+
+  test('an error keeps its meaning, whatever its body is', async () => {
+    atlas.reply = () => ({ status: 403, body: 'x'.repeat(2 * mebibyte) });
+    expect(await ask(await coldStart())).toMatchObject({ failure: 'AtlasAccessDenied' });
+  });
+});

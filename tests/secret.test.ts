@@ -1,0 +1,338 @@
+/** The secret: every spelling of it, and how it is kept fresh. */
+
+import { beforeEach, describe, expect, test, vi } from 'vitest';
+import { readSecret } from '../lib/secret.ts';
+import {
+  allIsWell,
+  ask,
+  atlas,
+  coldStart,
+  document,
+  groupId,
+  liveMigrationId,
+  privateKey,
+  publicKey,
+  secretId,
+  secretsManager,
+} from './harness.ts';
+
+beforeEach(allIsWell);
+
+const clientId = 'mdb_sa_id_66f0c0ffee';
+const clientSecret = 'mdb_sa_sk_CLIENT-SECRET';
+
+describe('an API key', () => {
+  test.each([
+    ['publicKey and privateKey', { publicKey, privateKey }],
+    ['as CloudFormation writes it', { PublicKey: publicKey, PrivateKey: privateKey, IsMongoDBGovCloud: false }],
+    ['as Terraform writes it', { public_key: publicKey, private_key: privateKey }],
+    ['as the Kubernetes operator writes it', { publicApiKey: publicKey, privateApiKey: privateKey, orgId: 'x' }],
+    ['username and apiKey', { username: publicKey, apiKey: privateKey }],
+    ['in capitals', { PUBLIC_KEY: publicKey, PRIVATE_KEY: privateKey }],
+    ['with spaces around', { publicKey: ` ${publicKey}\n`, privateKey: `\t${privateKey} ` }],
+    ['beside half a service account', { clientId, publicKey, privateKey }],
+    ['beside half of another key', { username: 'somebody', publicKey, privateKey }],
+  ])('%s', async (_, secret) => {
+    secretsManager.secrets[secretId] = JSON.stringify(secret);
+    expect(await ask(await coldStart())).toEqual({ document });
+  });
+});
+
+describe('a service account', () => {
+  beforeEach(() => {
+    atlas.serviceAccounts[clientId] = clientSecret;
+    secretsManager.secrets[secretId] = JSON.stringify({ clientId, clientSecret });
+  });
+
+  test.each([
+    ['clientId and clientSecret', { clientId, clientSecret }],
+    ['as Terraform writes it', { client_id: clientId, client_secret: clientSecret }],
+    ['wins over a whole API key', { publicKey: 'wrong', privateKey: 'wrong', clientId, clientSecret }],
+  ])('%s', async (_, secret) => {
+    secretsManager.secrets[secretId] = JSON.stringify(secret);
+    expect(await ask(await coldStart())).toEqual({ document });
+    expect(atlas.counters).toMatchObject({ requests: 2, tokens: 1, challenges: 0, connections: 1 });
+  });
+
+  test('one token serves a cold burst and every call after it', async () => {
+    const handler = await coldStart();
+    const outcomes = await Promise.all(Array.from({ length: 20 }, () => ask(handler)));
+    expect(outcomes).toEqual(Array(20).fill({ document }));
+    await ask(handler);
+    expect(atlas.counters).toMatchObject({ requests: 22, tokens: 1 });
+  });
+
+  test('a token is replaced a minute before it expires', async () => {
+    vi.useFakeTimers({ toFake: ['Date'] });
+    const handler = await coldStart();
+    await ask(handler);
+    vi.setSystemTime(Date.now() + 3_539_000);
+    await ask(handler);
+    expect(atlas.counters.tokens).toBe(1);
+    vi.setSystemTime(Date.now() + 2000);
+    expect(await ask(handler)).toEqual({ document });
+    expect(atlas.counters).toMatchObject({ tokens: 2, requests: 5 });
+  });
+
+  test('a revoked token is replaced within the call, once for all who are under way', async () => {
+    const handler = await coldStart();
+    await ask(handler);
+    atlas.revokeTokens();
+    const outcomes = await Promise.all(Array.from({ length: 20 }, () => ask(handler)));
+    expect(outcomes).toEqual(Array(20).fill({ document }));
+    expect(atlas.counters.tokens).toBe(2);
+  });
+
+  test('a token that is refused as soon as it is new is not fetched over and over', async () => {
+    atlas.tokenLifeSeconds = 0;
+    expect(await ask(await coldStart())).toMatchObject({ failure: 'AtlasCredentialsRejected' });
+    expect(atlas.counters.tokens).toBe(1);
+  });
+
+  test('a wrong secret is refused after one fresh reading', async () => {
+    atlas.serviceAccounts = {};
+    expect(await ask(await coldStart())).toMatchObject({
+      failure: 'AtlasCredentialsRejected',
+      detail: expect.stringContaining('401'),
+    });
+    expect(secretsManager.counters.reads).toBe(2);
+    expect(atlas.counters.requests).toBe(1);
+  });
+
+  test.each([
+    ['400', { status: 400, body: { error: 'invalid_client' } }, 'AtlasCredentialsRejected'],
+    ['403', { status: 403, body: { error: 'access_denied' } }, 'AtlasAccessDenied'],
+    ['429', { status: 429, body: {} }, 'AtlasRateLimited'],
+    ['500', { status: 500, body: 'Server Error' }, 'AtlasUnavailable'],
+    ['a maintenance page', { status: 503, body: '<html>' }, 'AtlasUnavailable'],
+    ['404', { status: 404, body: '' }, 'AtlasUnexpectedAnswer'],
+    ['no token', { status: 200, body: { token_type: 'Bearer', expires_in: 3600 } }, 'AtlasUnexpectedAnswer'],
+    ['no JSON', { status: 200, body: '<html>' }, 'AtlasUnexpectedAnswer'],
+    [
+      'a token that no header can hold',
+      { status: 200, body: { access_token: 'a\r\nb', expires_in: 3600 } },
+      'AtlasUnexpectedAnswer',
+    ],
+  ])('the token request gets %s', async (_, { status, body }, failure) => {
+    atlas.intercept = (request, response) => {
+      if (request.url !== '/api/oauth/token') return false;
+      response.writeHead(status).end(typeof body === 'string' ? body : JSON.stringify(body));
+      return true;
+    };
+    expect(await ask(await coldStart(), 'direct', {}, 1500)).toMatchObject({ failure });
+  });
+});
+
+describe('where Atlas is', () => {
+  const key = { publicKey, privateKey };
+  const read = (secret: object) => readSecret(JSON.stringify({ ...key, ...secret }), 'x', undefined).baseUrl;
+  const v1 = 'application/json';
+  const v2 = 'application/vnd.atlas.2023-01-01+json';
+
+  test.each([
+    ['by default', {}, 'https://cloud.mongodb.com/api/atlas/v1.0', v1],
+    [
+      'an origin gets the path',
+      { baseUrl: 'https://cloud.mongodb.com' },
+      'https://cloud.mongodb.com/api/atlas/v1.0',
+      v1,
+    ],
+    [
+      'an origin with a slash',
+      { base_url: 'https://cloud.mongodb.com/' },
+      'https://cloud.mongodb.com/api/atlas/v1.0',
+      v1,
+    ],
+    ['v2', { BaseUrl: 'https://cloud.mongodb.com/api/atlas/v2/' }, 'https://cloud.mongodb.com/api/atlas/v2', v2],
+    ['the government cloud', { IsMongoDBGovCloud: true }, 'https://cloud.mongodbgov.com/api/atlas/v1.0', v1],
+    [
+      'the government cloud, in words',
+      { IsMongoDBGovCloud: 'true' },
+      'https://cloud.mongodbgov.com/api/atlas/v1.0',
+      v1,
+    ],
+    [
+      'a base URL beside the government flag',
+      { baseUrl: 'https://gov.example.com/api/atlas/v2', isMongoDBGovCloud: true },
+      'https://gov.example.com/api/atlas/v2',
+      v2,
+    ],
+    ['an empty base URL', { baseUrl: '' }, 'https://cloud.mongodb.com/api/atlas/v1.0', v1],
+    [
+      'http on a loopback address',
+      { baseUrl: 'http://127.0.0.1:8080/api/atlas/v2' },
+      'http://127.0.0.1:8080/api/atlas/v2',
+      v2,
+    ],
+  ])('%s', (_, secret, href, accept) => {
+    expect(read(secret)).toEqual({ href, accept });
+  });
+
+  test.each([
+    'http://cloud.mongodb.com',
+    'ftp://cloud.mongodb.com',
+    'cloud.mongodb.com',
+    'https://a:b@cloud.mongodb.com',
+    'https://cloud.mongodb.com/api/atlas',
+    'https://cloud.mongodb.com/api/atlas/v2?x=y',
+    'http://127.0.0.1.example.com',
+  ])('%s cannot be used', (baseUrl) => {
+    expect(() => read({ baseUrl })).toThrow(/baseUrl that cannot be used: it must be an https URL/);
+  });
+
+  test("the secret's base URL is asked, in its version", async () => {
+    secretsManager.secrets[secretId] = JSON.stringify({ ...key, baseUrl: `${atlas.origin}/api/atlas/v2` });
+    expect(await ask(await coldStart({ ATLAS_BASE_URL: '' }))).toEqual({ document });
+    expect(atlas.seen[0]).toMatchObject({ url: expect.stringMatching(/^\/api\/atlas\/v2\//), headers: { accept: v2 } });
+  });
+
+  test("the environment's base URL wins over the secret's", async () => {
+    secretsManager.secrets[secretId] = JSON.stringify({ ...key, baseUrl: 'https://127.0.0.1:1' });
+    expect(await ask(await coldStart())).toEqual({ document });
+  });
+});
+
+describe('a key for each project', () => {
+  const otherGroup = 'aaaaaaaaaaaaaaaaaaaaaaaa';
+
+  test('{groupId} in the id of the secret is replaced', async () => {
+    atlas.keys['otherkey'] = 'other-private-key';
+    atlas.projects[otherGroup] = atlas.projects[groupId] ?? {};
+    secretsManager.secrets = {
+      [`atlas/${groupId}`]: JSON.stringify({ publicKey, privateKey }),
+      [`atlas/${otherGroup}`]: JSON.stringify({ publicKey: 'otherkey', privateKey: 'other-private-key' }),
+    };
+    const handler = await coldStart({ ATLAS_SECRET_ID: 'atlas/{groupId}' });
+    expect(await ask(handler)).toEqual({ document });
+    expect(await ask(handler, 'direct', { groupId: otherGroup, liveMigrationId })).toEqual({
+      document: { ...document, groupId: otherGroup },
+    });
+    expect(atlas.seen.map(({ headers }) => /username="(\w+)"/.exec(headers.authorization ?? '')?.[1])).toEqual([
+      publicKey,
+      'otherkey',
+    ]);
+  });
+
+  test('a project without a secret is named', async () => {
+    const handler = await coldStart({ ATLAS_SECRET_ID: 'atlas/{groupId}' });
+    expect(await ask(handler)).toMatchObject({
+      failure: 'SecretInvalid',
+      detail: expect.stringContaining(`atlas/${groupId}`),
+    });
+  });
+});
+
+describe('is read', () => {
+  beforeEach(() => vi.useFakeTimers({ toFake: ['Date'] }));
+  const pass = (seconds: number) => vi.setSystemTime(Date.now() + seconds * 1000);
+  const rotate = () => {
+    atlas.keys = { newkey: 'NEW-PRIVATE-KEY' };
+    secretsManager.secrets[secretId] = JSON.stringify({ publicKey: 'newkey', privateKey: 'NEW-PRIVATE-KEY' });
+  };
+
+  test('once for its age', async () => {
+    const handler = await coldStart({ SECRET_MAX_AGE_SECONDS: '60' });
+    await ask(handler);
+    pass(59);
+    await ask(handler);
+    expect(secretsManager.counters.reads).toBe(1);
+    pass(2);
+    await ask(handler);
+    expect(secretsManager.counters.reads).toBe(2);
+  });
+
+  test('each time where its age is 0', async () => {
+    const handler = await coldStart({ SECRET_MAX_AGE_SECONDS: '0' });
+    await ask(handler);
+    await ask(handler);
+    expect(secretsManager.counters.reads).toBe(2);
+    expect(atlas.counters.challenges).toBe(1);
+  });
+
+  test('again when Atlas refuses it: a rotation loses no call', async () => {
+    const handler = await coldStart();
+    await ask(handler);
+    rotate();
+    expect(await ask(handler)).toEqual({ document });
+    expect(secretsManager.counters.reads).toBe(2);
+  });
+
+  test('again once for all who are under way: a rotation under load loses no call', async () => {
+    const handler = await coldStart();
+    await ask(handler);
+    const before = Array.from({ length: 10 }, () => ask(handler));
+    rotate();
+    const after = Array.from({ length: 10 }, () => ask(handler));
+    expect(await Promise.all([...before, ...after])).toEqual(Array(20).fill({ document }));
+    expect(secretsManager.counters.reads).toBe(2);
+  });
+
+  test('two rotations, one after the other, lose no call either', async () => {
+    const handler = await coldStart();
+    await ask(handler);
+    rotate();
+    await ask(handler);
+    atlas.keys = { thirdkey: 'THIRD' };
+    secretsManager.secrets[secretId] = JSON.stringify({ publicKey: 'thirdkey', privateKey: 'THIRD' });
+    expect(await ask(handler)).toEqual({ document });
+  });
+
+  test('again at most every 10 seconds while it stays wrong', async () => {
+    atlas.keys = {};
+    const handler = await coldStart();
+    for (let call = 0; call < 5; call += 1)
+      expect(await ask(handler)).toMatchObject({ failure: 'AtlasCredentialsRejected' });
+    expect(secretsManager.counters.reads).toBe(2);
+    pass(11);
+    rotate();
+    expect(await ask(handler)).toEqual({ document });
+    expect(secretsManager.counters.reads).toBe(3);
+  });
+
+  test('in vain while Secrets Manager is down, and the old one is used on', async () => {
+    const handler = await coldStart({ SECRET_MAX_AGE_SECONDS: '60' });
+    await ask(handler);
+    pass(61);
+    secretsManager.error = { status: 500, name: 'InternalServiceError' };
+    expect(await ask(handler)).toEqual({ document });
+    const { reads } = secretsManager.counters;
+    expect(await ask(handler)).toEqual({ document });
+    expect(secretsManager.counters.reads).toBe(reads);
+    pass(11);
+    secretsManager.error = undefined;
+    expect(await ask(handler)).toEqual({ document });
+    expect(secretsManager.counters.reads).toBe(reads + 1);
+  });
+
+  test('in vain while Secrets Manager hangs, and the old one is used on', async () => {
+    const handler = await coldStart({ SECRET_MAX_AGE_SECONDS: '60' });
+    await ask(handler);
+    pass(61);
+    secretsManager.intercept = () => true;
+    expect(await ask(handler)).toEqual({ document });
+  });
+
+  test('in vain when it is refused and Secrets Manager is down: worth another try later', async () => {
+    const handler = await coldStart();
+    await ask(handler);
+    atlas.keys = {};
+    secretsManager.error = { status: 500, name: 'InternalServiceError' };
+    expect(await ask(handler)).toMatchObject({ failure: 'SecretUnavailable' });
+  });
+
+  test('again after a read that failed: a failure is not remembered', async () => {
+    secretsManager.error = { status: 400, name: 'AccessDeniedException' };
+    const handler = await coldStart();
+    expect(await ask(handler)).toMatchObject({ failure: 'SecretInvalid' });
+    secretsManager.error = undefined;
+    expect(await ask(handler)).toEqual({ document });
+  });
+});
+
+test('a refused key costs one fresh reading of the secret and no second try of the same key', async () => {
+  atlas.keys = {};
+  const handler = await coldStart();
+  expect(await ask(handler)).toMatchObject({ failure: 'AtlasCredentialsRejected' });
+  expect(secretsManager.counters.reads).toBe(2);
+  expect(atlas.counters.requests).toBe(2);
+});
