@@ -43,8 +43,8 @@ function retryAfterSeconds(header: string | undefined, parameters: unknown, now:
   const fromDate = header === undefined ? Number.NaN : (Date.parse(header) - now) / 1000;
   const fromBody = Array.isArray(parameters) ? Number(parameters[1] ?? Number.NaN) : Number.NaN;
   const seconds = [fromHeader, fromDate, fromBody].find(Number.isFinite) ?? 1;
-  // "Retry after 0 seconds" was recorded: without a floor, that is a busy loop.
-  return Math.max(1, Math.ceil(seconds));
+  // "Retry after 0 seconds" was recorded: without a floor, that is a busy loop. No bucket takes a day to fill.
+  return Math.min(Math.max(1, Math.ceil(seconds)), 86_400);
 }
 
 /** Atlas puts the caller's address into the first parameter where the API access list does not have it. */

@@ -35,12 +35,12 @@ export const challengeForms = {
     header: (nonce, stale) =>
       `${atlas('MD5', 'qop="auth", ')(nonce, stale)}, ${atlas('SHA-256', 'qop="auth", ')(nonce, stale)}`,
   },
-  'beside Basic and Bearer': {
+  'beside Basic, Bearer and others': {
     realm,
     algorithm: 'MD5',
     qop: true,
     header: (nonce, stale) =>
-      `Basic realm="a, b", Bearer, Negotiate YWJj==, ${atlas('MD5', 'qop="auth", ')(nonce, stale)}`,
+      `Basic realm="a, b", Bearer, Negotiate YWJj==, Other realm="c", nonce="d", ${atlas('MD5', 'qop="auth", ')(nonce, stale)}`,
   },
   'quoted strings with escapes': {
     realm: 'MMS "Public", nonce="no" \\ API',

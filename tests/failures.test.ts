@@ -278,6 +278,7 @@ describe('how long to wait after a 429', () => {
     ['the header wins over the body', { 'retry-after': '5' }, ['/path', 9], 5],
     ['the body counts without a header', {}, ['/path', '9'], 9],
     ['a date in the past is 1', { 'retry-after': 'Wed, 21 Oct 2015 07:28:00 GMT' }, null, 1],
+    ['more than a day is a day', { 'retry-after': '1e9' }, null, 86_400],
     ['nonsense is 1', { 'retry-after': 'soon' }, ['x', {}], 1],
   ])('%s', async (_, headers, parameters, seconds) => {
     atlas.reply = () => ({ ...atlasError(429, 'RATE_LIMITED', parameters), headers });

@@ -107,6 +107,17 @@ describe('time: the answer leaves before the function is ended', () => {
     await Promise.all(closed);
     expect(closed).toHaveLength(1);
   });
+
+  test('a challenge and a secret that nobody waits for any more are given up', async () => {
+    const closed: Promise<unknown>[] = [];
+    const hang = (request: IncomingMessage) => closed.push(once(request.socket, 'close')) > 0;
+    atlas.intercept = hang;
+    await ask(await coldStart({ ATLAS_TIMEOUT_MS: '50' }));
+    secretsManager.intercept = hang;
+    await ask(await coldStart(), 'direct', {}, 700);
+    await Promise.all(closed);
+    expect(closed).toHaveLength(2);
+  });
 });
 
 describe('retries', () => {

@@ -1,0 +1,16 @@
+import { InvokeCommand, LambdaClient } from '@aws-sdk/client-lambda';
+
+const lambda = new LambdaClient();
+
+/** Asks how a live migration stands; a failure is thrown as an Error with the name of the failure. */
+export async function getLiveMigration(groupId: string, liveMigrationId: string) {
+  const { FunctionError, Payload } = await lambda.send(
+    new InvokeCommand({
+      FunctionName: process.env.GET_LIVE_MIGRATION,
+      Payload: JSON.stringify({ groupId, liveMigrationId }),
+    }),
+  );
+  const answer = JSON.parse(Buffer.from(Payload ?? []).toString());
+  if (!FunctionError) return answer;
+  throw Object.assign(new Error(answer.errorMessage), { name: answer.errorType });
+}

@@ -1,0 +1,118 @@
+/**
+ * `npm run wait`: watches a live migration beside a running `npm start`, by the very state machine that is deployed.
+ * The progress goes to standard error, the document at the end to standard output.
+ */
+
+import { parseArgs } from 'node:util';
+import type { LiveMigration } from '../lib/live-migration.ts';
+import { type StatusChanged, startExecution, TaskError } from './state-machine.ts';
+
+const usage = `Usage: npm run wait -- GROUP_ID LIVE_MIGRATION_ID [options]
+  --until WHAT                TERMINAL or READY_FOR_CUTOVER (TERMINAL)
+  --poll-seconds N            seconds between polls (2)
+  --give-up-after-seconds N   seconds until the wait is given up (86400)
+  --endpoint URL              Lambda invoke endpoint (http://127.0.0.1:3002)
+Exit codes: 0 succeeded, 1 a failure of the adapter, 2 wrong usage, 3 failed, 4 expired, 5 given up, 130 interrupted.`;
+
+const exitCodes: Record<string, number> = {
+  LiveMigrationFailed: 3,
+  LiveMigrationExpired: 4,
+  LiveMigrationWaitTimedOut: 5,
+};
+
+function readOptions() {
+  try {
+    const { values, positionals } = parseArgs({
+      allowPositionals: true,
+      options: {
+        until: { type: 'string', default: 'TERMINAL' },
+        'poll-seconds': { type: 'string', default: '2' },
+        'give-up-after-seconds': { type: 'string', default: '86400' },
+        endpoint: { type: 'string', default: 'http://127.0.0.1:3002' },
+        help: { type: 'boolean', default: false },
+      },
+    });
+    if (values.help) {
+      console.log(usage);
+      process.exit(0);
+    }
+    const [groupId, liveMigrationId, ...rest] = positionals;
+    if (!groupId || !liveMigrationId || rest.length > 0) throw new Error('Two ids are needed.');
+    const pollSeconds = Number(values['poll-seconds']);
+    const giveUpAfterSeconds = Number(values['give-up-after-seconds']);
+    return {
+      endpoint: values.endpoint,
+      input: { groupId, liveMigrationId, until: values.until, pollSeconds, giveUpAfterSeconds },
+    };
+  } catch (error) {
+    console.error(`${(error as Error).message}\n${usage}`);
+    process.exit(2);
+  }
+}
+
+const { endpoint, input } = readOptions();
+const startedAt = Date.now();
+const inPlace = process.stderr.isTTY;
+
+const clock = () => {
+  const seconds = Math.round((Date.now() - startedAt) / 1000);
+  return `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, '0')}`;
+};
+
+const told = (value: unknown, unit = '') => (value === null ? 'not known' : `${value}${unit}`);
+
+/** One line that is written over by the next one on a terminal, and stays in a pipe. */
+function progress(text: string) {
+  process.stderr.write(inPlace ? `\r\u001b[K${text}` : `${text}\n`);
+}
+
+/** A line that stays. */
+function line(text: string) {
+  process.stderr.write(inPlace ? `\r\u001b[K${text}\n` : `${text}\n`);
+}
+
+const readiness = (ready: boolean | null) => (ready === null ? 'not known' : ready ? 'yes' : 'no');
+
+async function invoke(payload: unknown) {
+  const url = new URL('/2015-03-31/functions/getLiveMigration/invocations', endpoint);
+  const response = await fetch(url, { method: 'POST', body: JSON.stringify(payload) }).catch(() => {
+    throw new TaskError('Unreachable', `Nothing answers at ${endpoint}. Is npm start running?`);
+  });
+  const answer = (await response.json()) as LiveMigration & { errorType: string; errorMessage: string };
+  if (response.headers.has('x-amz-function-error')) {
+    progress(`${clock()}  ${answer.errorType}: ${answer.errorMessage}`);
+    throw new TaskError(answer.errorType, JSON.stringify(answer));
+  }
+  const { status, lagTimeSeconds, readyForCutover } = answer;
+  progress(
+    `${clock()}  ${status}  lag ${told(lagTimeSeconds, ' s')}  ready for cutover: ${readiness(readyForCutover)}`,
+  );
+  return answer;
+}
+
+function putEvent({ Detail }: { Detail: StatusChanged }) {
+  const { previousStatus, status, readyForCutover } = Detail;
+  line(`${clock()}  event: ${previousStatus ?? 'start'} → ${status}, ready for cutover: ${readiness(readyForCutover)}`);
+}
+
+const execution = startExecution(input, { invoke, putEvent });
+
+process.on('SIGINT', () => {
+  execution.abort();
+  line(`${clock()}  interrupted; the migration itself goes on`);
+  process.exit(130);
+});
+
+try {
+  const document = await execution.result;
+  line(`${clock()}  done`);
+  console.log(JSON.stringify(document, null, 2));
+} catch (error) {
+  const { name, message } = (error as { cause: Error }).cause;
+  const isDocument = name === 'LiveMigrationFailed' || name === 'LiveMigrationExpired';
+  line(
+    `${clock()}  ${name}${isDocument ? '' : `: ${message.startsWith('{') ? JSON.parse(message).errorMessage : message}`}`,
+  );
+  if (isDocument) console.log(JSON.stringify(JSON.parse(message), null, 2));
+  process.exitCode = exitCodes[name] ?? 1;
+}
