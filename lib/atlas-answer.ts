@@ -1,9 +1,10 @@
 /** Reads what Atlas answered, in an envelope or not: a live migration, or one failure of the closed list. */
 
 import { isIP } from 'node:net';
-import { Failure, type FailureFacts, type FailureName } from './failure.ts';
+import type { FailureName, LiveMigration } from '#contract';
+import { Failure, type FailureFacts } from './failure.ts';
 import type { HttpAnswer } from './http-client.ts';
-import { type LiveMigration, toLiveMigration } from './live-migration.ts';
+import { toLiveMigration } from './live-migration.ts';
 import type { Question } from './question.ts';
 
 type Json = Record<string, unknown>;

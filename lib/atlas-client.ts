@@ -1,13 +1,13 @@
 /** Asks Atlas one question, with whatever authentication the credentials want, in the time that there is. */
 
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { LiveMigration } from '#contract';
 import { readAtlasAnswer } from './atlas-answer.ts';
 import type { Call } from './credentials.ts';
 import { within } from './deadline.ts';
 import { createDigestSession, type Session } from './digest-session.ts';
 import { Failure } from './failure.ts';
 import type { HttpRequest, Send } from './http-client.ts';
-import type { LiveMigration } from './live-migration.ts';
 import type { Question } from './question.ts';
 import { retryDelayMs } from './retry.ts';
 import type { Credentials } from './secret.ts';

@@ -6,8 +6,8 @@
 
 import type { MiddlewareObj } from '@middy/core';
 import type { APIGatewayProxyResult, Context } from 'aws-lambda';
+import type { LiveMigration } from '#contract';
 import { Failure, kindOf } from './failure.ts';
-import type { LiveMigration } from './live-migration.ts';
 import { toProblem } from './problem.ts';
 import { type Fields, type Question, readQuestion } from './question.ts';
 

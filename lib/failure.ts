@@ -3,7 +3,12 @@
  * Lambda `errorType` and the Step Functions error name, so it is written out, never taken from a class.
  */
 
-const table = {
+import type { FailureName, Problem } from '#contract';
+
+/** What is fixed for a failure of that name: HTTP status, whether asking again may help, a short title. */
+export type FailureKind = { status: number; retryable: boolean; title: string };
+
+const table: Record<FailureName, FailureKind> = {
   InvalidRequest: { status: 400, retryable: false, title: 'The request is not valid' },
   ProjectNotFound: { status: 404, retryable: false, title: 'Atlas does not know this project' },
   LiveMigrationNotFound: { status: 404, retryable: false, title: 'The project has no such live migration' },
@@ -16,22 +21,10 @@ const table = {
   SecretUnavailable: { status: 503, retryable: true, title: 'The Atlas key cannot be read at the moment' },
   SecretInvalid: { status: 500, retryable: false, title: 'The secret with the Atlas key cannot be used' },
   InternalError: { status: 500, retryable: false, title: 'Something went wrong in this service' },
-} as const;
-
-export type FailureName = keyof typeof table;
-
-/** What is fixed for a failure of that name: HTTP status, whether asking again may help, a short title. */
-export type FailureKind = { status: number; retryable: boolean; title: string };
+};
 
 /** Facts that travel with a failure, all safe to show: numbers, names and codes, never upstream text. */
-export type FailureFacts = {
-  /** Whole seconds to wait before asking again, at least 1. */
-  retryAfterSeconds?: number;
-  /** Every field of the request at fault. */
-  errors?: { field: string; detail: string }[];
-  /** What Atlas answered: the HTTP status and Atlas's own code for the error, where it gave one. */
-  atlas?: { status: number; errorCode: string | null };
-};
+export type FailureFacts = Pick<Problem, 'retryAfterSeconds' | 'errors' | 'atlas'>;
 
 /** Every name, in the order of the contract. */
 export const failureNames = Object.keys(table) as FailureName[];

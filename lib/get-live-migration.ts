@@ -1,9 +1,9 @@
 /** The core: one question, one stable answer. It knows nothing of HTTP, AWS or Middy. */
 
+import type { LiveMigration } from '#contract';
 import type { AskAtlas } from './atlas-client.ts';
 import type { Call, CredentialsStore } from './credentials.ts';
 import { Failure } from './failure.ts';
-import type { LiveMigration } from './live-migration.ts';
 import type { Question } from './question.ts';
 
 /** @throws Failure one of the closed list */

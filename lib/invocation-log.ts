@@ -3,10 +3,11 @@
 import type { Logger } from '@aws-lambda-powertools/logger';
 import type { MiddlewareObj } from '@middy/core';
 import type { Context } from 'aws-lambda';
+import type { FailureName } from '#contract';
 import type { Call } from './credentials.ts';
 import { startDeadline } from './deadline.ts';
 import type { Visit } from './doors.ts';
-import { Failure, type FailureName, kindOf } from './failure.ts';
+import { Failure, kindOf } from './failure.ts';
 import type { Question } from './question.ts';
 import { newTally } from './tally.ts';
 

@@ -1,32 +1,11 @@
 /** The one stable document, made of whatever Atlas sends for a live migration. */
 
+import type { LiveMigration } from '#contract';
 import { Failure } from './failure.ts';
 import type { Question } from './question.ts';
 
 const knownStatuses = ['NEW', 'WORKING', 'FAILED', 'COMPLETE', 'EXPIRED'] as const;
 const terminalStatuses: readonly string[] = ['FAILED', 'COMPLETE', 'EXPIRED'];
-
-export type LiveMigrationStatus = (typeof knownStatuses)[number] | 'UNKNOWN';
-
-/** How a live migration stands. Always these eight keys, in this order, whatever Atlas sent or left out. */
-export type LiveMigration = {
-  /** The live migration's id, 24 lower-case hexadecimal digits. */
-  id: string;
-  /** The id of the project that was asked for, 24 lower-case hexadecimal digits. */
-  groupId: string;
-  /** `UNKNOWN` where Atlas gives none, or a word that isn't one of its five. */
-  status: LiveMigrationStatus;
-  /** Exactly the word that Atlas gave, null where it gave none. */
-  reportedStatus: string | null;
-  /** True when the status will not change any more: FAILED, COMPLETE, EXPIRED. */
-  terminal: boolean;
-  /** True once the cutover may be started (120 hours are left then), null where Atlas does not say. */
-  readyForCutover: boolean | null;
-  /** Replication lag in seconds, null where Atlas does not say: never 0 for "unknown". */
-  lagTimeSeconds: number | null;
-  /** Host names of the migration hosts. */
-  migrationHosts: string[];
-};
 
 /** An int64 above 2^53 was already rounded when JSON was parsed: better no figure than a wrong one. */
 function safeNumber(value: unknown): number | null {

@@ -5,7 +5,7 @@
 
 import { readFileSync } from 'node:fs';
 import { StateMachine } from 'aws-local-stepfunctions';
-import type { LiveMigration } from '../lib/live-migration.ts';
+import type { LiveMigration, StatusChanged } from '#contract';
 
 export type Definition = ConstructorParameters<typeof StateMachine>[0];
 type JsonInput = Parameters<StateMachine['run']>[0];
@@ -21,9 +21,6 @@ export class TaskError extends Error {
     this.name = name;
   }
 }
-
-/** The detail of an event `Live Migration Status Changed`. */
-export type StatusChanged = LiveMigration & { previousStatus: string | null };
 
 export type StatusChangedEntry = { EventBusName: string; Source: string; DetailType: string; Detail: StatusChanged };
 

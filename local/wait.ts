@@ -4,8 +4,8 @@
  */
 
 import { parseArgs } from 'node:util';
-import type { LiveMigration } from '../lib/live-migration.ts';
-import { type StatusChanged, startExecution, TaskError } from './state-machine.ts';
+import type { LiveMigration, StatusChanged } from '#contract';
+import { startExecution, TaskError } from './state-machine.ts';
 
 const usage = `Usage: npm run wait -- GROUP_ID LIVE_MIGRATION_ID [options]
   --until WHAT                TERMINAL or READY_FOR_CUTOVER (TERMINAL)

@@ -1,8 +1,8 @@
 /** The log: one line for each invocation, with everything that an operator needs and nothing that is secret. */
 
 import { beforeEach, describe, expect, test, vi } from 'vitest';
-import { type FailureName, failureNames } from '../lib/failure.ts';
-import { atlasError, type Reply } from '../local/embedded-atlas.ts';
+import { failureNames } from '../lib/failure.ts';
+import { atlasError } from '../local/embedded-atlas.ts';
 import { lambdaContext } from '../local/invoke-endpoint.ts';
 import {
   allIsWell,
@@ -21,6 +21,7 @@ import {
   secretId,
   secretsManager,
 } from './harness.ts';
+import { bringAbout } from './scenarios.ts';
 
 beforeEach(() => {
   allIsWell();
@@ -99,39 +100,6 @@ test('of an unexpected error, names the place and not the words', async () => {
   expect(http.body + output.text()).not.toContain('words with a secret');
 });
 
-const says = (reply: Reply) => () => {
-  atlas.reply = () => reply;
-};
-
-/** How each failure is brought about; a bad request takes nothing but itself. */
-const scenarios: Record<FailureName, () => void> = {
-  InvalidRequest: () => undefined,
-  ProjectNotFound: says(atlasError(404, 'GROUP_NOT_FOUND')),
-  LiveMigrationNotFound: says(atlasError(404, 'RESOURCE_NOT_FOUND')),
-  AtlasAccessDenied: says(atlasError(403, 'ACCESS_FORBIDDEN')),
-  AtlasCredentialsRejected: () => {
-    atlas.keys = {};
-  },
-  AtlasRateLimited: says({ ...atlasError(429, 'RATE_LIMITED'), headers: { 'retry-after': '60' } }),
-  AtlasUnavailable: says({ status: 503, body: 'UPSTREAM-BODY' }),
-  AtlasTimedOut: () => {
-    atlas.intercept = (request) => request.headers.authorization !== undefined;
-  },
-  AtlasUnexpectedAnswer: says({ status: 200, body: '{"UPSTREAM-BODY": "' }),
-  SecretUnavailable: () => {
-    secretsManager.error = { status: 500, name: 'InternalServiceError' };
-  },
-  SecretInvalid: () => {
-    secretsManager.secrets[secretId] = `{"publicKey":"${publicKey}","privateKey":"${privateKey}"`;
-  },
-  InternalError: () => {
-    atlas.reply = () => ({ status: 503, body: 'UPSTREAM-BODY' });
-    vi.spyOn(Math, 'random').mockImplementation(() => {
-      throw new Error(privateKey);
-    });
-  },
-};
-
 describe.each(doorNames)('no secret is shown through %s', (door) => {
   test.each(failureNames)('with %s', async (name) => {
     const output = captureOutput();
@@ -144,7 +112,7 @@ describe.each(doorNames)('no secret is shown through %s', (door) => {
       'AWS-SESSION-TOKEN',
       'made up',
     ]);
-    scenarios[name]();
+    bringAbout(name);
     const { intercept } = atlas;
     atlas.intercept = (request, response) => {
       const { authorization } = request.headers;

@@ -1,16 +1,10 @@
 /** The state machine that waits: the deployed ASL file under a local interpreter, the real handler, an embedded Atlas. */
 
 import { beforeEach, describe, expect, test } from 'vitest';
+import type { StatusChanged } from '#contract';
 import { atlasError, type Reply } from '../local/embedded-atlas.ts';
 import { lambdaContext } from '../local/invoke-endpoint.ts';
-import {
-  definition,
-  type Options,
-  type Services,
-  type StatusChanged,
-  startExecution,
-  TaskError,
-} from '../local/state-machine.ts';
+import { definition, type Options, type Services, startExecution, TaskError } from '../local/state-machine.ts';
 import { allIsWell, atlas, coldStart, groupId, liveMigrationId } from './harness.ts';
 
 beforeEach(allIsWell);
@@ -370,6 +364,7 @@ describe('input', () => {
     { pollSeconds: '60' },
     { pollSeconds: 3601 },
     { pollSeconds: null },
+    { giveUpAfterSeconds: '60' },
     { giveUpAfterSeconds: 0 },
     { giveUpAfterSeconds: 7_776_001 },
     { pollSeconds: 9, giveUpAfterSeconds: 777_601 },

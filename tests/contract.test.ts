@@ -1,0 +1,139 @@
+/** The published contract: real answers against the schemas, at every door and for every failure. */
+
+import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { bundle, createConfig, lint } from '@redocly/openapi-core';
+import { Ajv2020 } from 'ajv/dist/2020.js';
+import { beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { failureNames, kindOf } from '../lib/failure.ts';
+import type { LambdaHandler } from '../local/invoke-endpoint.ts';
+import { definition } from '../local/state-machine.ts';
+import { allIsWell, atlas, coldStart, doorNames, doors, entity, readEvent } from './harness.ts';
+import { bringAbout } from './scenarios.ts';
+
+const schema = JSON.parse(readFileSync(new URL('../schemas/contract.schema.json', import.meta.url), 'utf8'));
+const ajv = new Ajv2020({
+  strict: true,
+  allowUnionTypes: true,
+  strictRequired: false,
+  strictTypes: false,
+  discriminator: false,
+});
+ajv.addSchema(schema);
+
+/** Fails with the validator's words where the value is not what the schema says. */
+function expectValid(name: string, value: unknown) {
+  const validate = ajv.getSchema(`${schema.$id}#/$defs/${name}`);
+  if (!validate) throw new Error(`there is no schema ${name}`);
+  validate(value);
+  expect(validate.errors ?? [], name).toEqual([]);
+}
+
+let handler: LambdaHandler;
+beforeAll(async () => {
+  allIsWell();
+  handler = await coldStart();
+});
+beforeEach(allIsWell);
+
+test('the schema is a good JSON Schema', () => {
+  expect(ajv.validateSchema(schema)).toBe(true);
+  expect(schema.$defs.FailureName.enum).toEqual(failureNames);
+});
+
+describe.each(doorNames)('through %s', (door) => {
+  test.each([
+    ['all fields', entity],
+    ['the least of fields', { status: null }],
+    ['a lag too great', { ...entity, lagTimeSeconds: 2 ** 60 }],
+  ])('a document from %s', async (_, sent) => {
+    atlas.reply = () => ({ status: 200, body: sent });
+    expectValid('LiveMigration', ((await doors[door](handler)) as { document: unknown }).document);
+  });
+
+  test.each(failureNames)('%s', async (name) => {
+    bringAbout(name);
+    const asked = name === 'InvalidRequest' ? { groupId: 'x' } : {};
+    const outcome = (await doors[door](await coldStart({ ATLAS_TIMEOUT_MS: '100' }), asked)) as {
+      failure: string;
+      detail: string;
+      http?: { body: string };
+    };
+    if (outcome.http) expectValid('Problem', JSON.parse(outcome.http.body));
+    else expectValid('LambdaError', { errorType: outcome.failure, errorMessage: outcome.detail });
+    expect(outcome.failure).toBe(name);
+  });
+});
+
+test.each(['direct', 'step-functions-task'])('events/%s.json is a Question', (name) => {
+  expectValid('Question', readEvent(name));
+});
+
+describe('the input of the wait: the schema and the state machine agree', () => {
+  const ids = readEvent('direct');
+  const accepts = ajv.compile({ $ref: `${schema.$id}#/$defs/WaitInput` });
+  test.each([
+    [{}, true],
+    [{ until: 'READY_FOR_CUTOVER' }, true],
+    [{ pollSeconds: 10, giveUpAfterSeconds: 7_776_000 }, true],
+    [{ pollSeconds: 1, giveUpAfterSeconds: 777_600 }, true],
+    [{ until: 'x' }, false],
+    [{ pollSeconds: 0 }, false],
+    [{ pollSeconds: 3601 }, false],
+    [{ giveUpAfterSeconds: 7_776_001 }, false],
+    [{ pollSeconds: 9 }, false],
+    [{ pollSeconds: 9, giveUpAfterSeconds: 777_601 }, false],
+    [{ pollSeconds: '60' }, false],
+  ])('%j: %s', (more, expected) => {
+    expect(accepts({ ...ids, ...more })).toBe(expected);
+  });
+
+  test('the defaults are the same', () => {
+    const { until, pollSeconds, giveUpAfterSeconds } = schema.$defs.WaitInput.properties;
+    const states = definition.States as Record<string, { Parameters?: { defaults?: object } }>;
+    expect(states['Defaults']?.Parameters?.defaults).toEqual({
+      until: until.default,
+      pollSeconds: pollSeconds.default,
+      giveUpAfterSeconds: giveUpAfterSeconds.default,
+    });
+  });
+});
+
+describe('openapi.yaml', () => {
+  const path = fileURLToPath(new URL('../openapi.yaml', import.meta.url));
+  type Answer = { content: Record<string, { examples?: Record<string, { value: Record<string, unknown> }> }> };
+  const answers = async () => {
+    const { bundle: bundled } = await bundle({ ref: path, config: await createConfig({}) });
+    const { paths } = bundled.parsed as { paths: Record<string, { get: { responses: Record<string, Answer> } }> };
+    return paths['/groups/{groupId}/liveMigrations/{liveMigrationId}']?.get.responses ?? {};
+  };
+
+  test('passes the linter', async () => {
+    const problems = await lint({ ref: path, config: await createConfig({ extends: ['recommended'] }) });
+    expect(problems.map(({ ruleId, message, location }) => `${ruleId}: ${message} ${location[0]?.pointer}`)).toEqual(
+      [],
+    );
+  });
+
+  test('has an example of every failure, at its status, as it really is', async () => {
+    const named: string[] = [];
+    for (const [status, { content }] of Object.entries(await answers())) {
+      for (const [name, { value }] of Object.entries(content['application/problem+json']?.examples ?? {})) {
+        named.push(name);
+        expectValid('Problem', value);
+        expect(status).toBe(String(value['status']));
+        expect(value).toMatchObject({
+          code: name,
+          ...kindOf(name as (typeof failureNames)[number]),
+        });
+      }
+    }
+    expect(named.sort()).toEqual([...failureNames].sort());
+  });
+
+  test('has examples of the document', async () => {
+    const examples = (await answers())['200']?.content['application/json']?.examples ?? {};
+    for (const { value } of Object.values(examples)) expectValid('LiveMigration', value);
+    expect(Object.keys(examples)).toEqual(['Working', 'ReadyForCutover', 'Complete']);
+  });
+});
