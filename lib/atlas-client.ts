@@ -48,10 +48,14 @@ export function createAtlasClient(send: Send, attemptMs: number): AskAtlas {
     tally.attempts += 1;
     tally.atlasStatus = null;
     tally.atlasErrorCode = null;
+    const request = {
+      ...requestFor(question, credentials),
+      onSend: () => {
+        tally.atlasRequests += 1;
+      },
+    };
     try {
-      const answer = await within(ms, tooLate, (signal) =>
-        sessionFor(credentials)(requestFor(question, credentials), signal),
-      );
+      const answer = await within(ms, tooLate, (signal) => sessionFor(credentials)(request, signal));
       tally.atlasStatus = answer.status;
       return readAtlasAnswer(answer, question, Date.now());
     } catch (error) {

@@ -11,6 +11,8 @@ export type Configuration = {
   atlasTimeoutMs: number;
   /** Seconds that a secret is used without asking for it again. */
   secretMaxAgeSeconds: number;
+  /** What log lines and metrics are filed under. */
+  serviceName: string;
 };
 
 const logLevels = ['TRACE', 'DEBUG', 'INFO', 'WARN', 'ERROR', 'CRITICAL', 'SILENT'];
@@ -51,6 +53,7 @@ export function readConfiguration(environment: NodeJS.ProcessEnv): Configuration
     baseUrl,
     atlasTimeoutMs: wholeNumber('ATLAS_TIMEOUT_MS', 4000, 1, 900_000),
     secretMaxAgeSeconds: wholeNumber('SECRET_MAX_AGE_SECONDS', 300, 0, 604_800),
+    serviceName: environment['POWERTOOLS_SERVICE_NAME'] || 'atlas-live-migration',
   };
   if (problems.length > 0) throw new Error(`This function's environment is not valid: ${problems.join('; ')}.`);
   return configuration;

@@ -80,8 +80,8 @@ function httpFailure(failure: Failure, requestId: string): APIGatewayProxyResult
   );
 }
 
-/** How an invocation came in, left on its context: the question is there as soon as it has been judged. */
-export type Visit = { door: DoorName; question?: Question };
+/** How an invocation came in and went out, left on its context: the question and the answer as soon as they are there. */
+export type Visit = { door: DoorName; question?: Question; answer?: LiveMigration };
 
 /**
  * Middy's adapter for the three doors. The handler behind it gets the judged question instead of the event and
@@ -99,9 +99,11 @@ export function doors(): MiddlewareObj<Question, unknown, Error, Context & { vis
     },
 
     after: (request) => {
-      const { door, question } = request.context.visit;
-      if (door === 'direct') return;
-      request.response = httpAnswer(200, 'application/json', request.response as LiveMigration, question?.pretty);
+      const { visit } = request.context;
+      const answer = request.response as LiveMigration;
+      visit.answer = answer;
+      if (visit.door !== 'direct')
+        request.response = httpAnswer(200, 'application/json', answer, visit.question?.pretty);
     },
 
     onError: (request) => {

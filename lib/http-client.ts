@@ -15,6 +15,8 @@ export type HttpRequest = {
   headers: Record<string, string>;
   /** Makes the `Authorization` header at the moment of sending, once for each time that the request is sent. */
   authorization?: () => string;
+  /** Is told each time that the request goes out. */
+  onSend?: () => void;
   body?: string;
 };
 
@@ -68,11 +70,12 @@ function connectionFailure(error: NodeJS.ErrnoException, host: string): Failure 
 }
 
 function exchange(request: HttpRequest, agent: http.Agent, signal: AbortSignal): Promise<HttpAnswer> {
-  const { method, url, authorization, body } = request;
+  const { method, url, authorization, onSend, body } = request;
   return new Promise((resolve, reject) => {
     signal.throwIfAborted();
     const headers: Record<string, string> = { ...request.headers, 'accept-encoding': 'gzip, deflate' };
     if (authorization) headers['authorization'] = authorization();
+    onSend?.();
 
     const outgoing = (url.protocol === 'https:' ? https : http).request(url, { method, headers, agent });
     const abort = () => outgoing.destroy(signal.reason);

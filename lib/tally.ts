@@ -5,6 +5,8 @@ export type Tally = {
   startedAt: number;
   /** Attempts at an answer from Atlas. */
   attempts: number;
+  /** Requests to Atlas that these attempts took, challenges included. */
+  atlasRequests: number;
   atlasMs: number;
   atlasStatus: number | null;
   atlasErrorCode: string | null;
@@ -16,6 +18,7 @@ export type Tally = {
 export const newTally = (): Tally => ({
   startedAt: performance.now(),
   attempts: 0,
+  atlasRequests: 0,
   atlasMs: 0,
   atlasStatus: null,
   atlasErrorCode: null,

@@ -145,10 +145,12 @@ await mustBeFree(port, 'port');
 await mustBeFree(lambdaPort, 'lambda-port');
 const services = realSecret ? [] : await embedServices(challenge);
 
-// serverless-offline hands the function serverless.yml's environment and the AWS_… variables of this process.
+// Metrics are lines of the log that only CloudWatch reads.
+process.env['POWERTOOLS_METRICS_DISABLED'] ??= 'true';
+// serverless-offline hands the function serverless.yml's environment, and this process's where that has none.
 const param = (name: string, value: string | undefined) => (value ? ['--param', `${name}=${value}`] : []);
 process.argv.splice(1, process.argv.length, 'serverless', 'offline', 'start', '--host', '127.0.0.1');
-process.argv.push('--httpPort', String(port), '--lambdaPort', '0', '--noSponsor');
+process.argv.push('--httpPort', String(port), '--lambdaPort', '0', '--noSponsor', '--localEnvironment');
 process.argv.push(
   ...param('atlasSecretId', process.env['ATLAS_SECRET_ID']),
   ...param('atlasBaseUrl', process.env['ATLAS_BASE_URL']),

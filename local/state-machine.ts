@@ -28,12 +28,9 @@ export type Services = {
   /** Invokes the function; throws a {@link TaskError} with what it threw. */
   invoke(payload: unknown): Promise<unknown>;
   /** Puts an event on the bus. */
-  putEvent(entry: {
-    EventBusName: string;
-    Source: string;
-    DetailType: string;
-    Detail: StatusChanged;
-  }): Promise<void> | void;
+  putEvent(entry: StatusChangedEntry): Promise<void> | void;
+  /** Is asked before an execution is started; may throw a {@link TaskError}. */
+  mayStart?(): void;
 };
 
 export type Options = {
@@ -77,6 +74,7 @@ export function startExecution(
       return { FailedEntryCount: 0 };
     },
     Round: async ({ Input }) => {
+      services.mayStart?.();
       const child = start(Input);
       children.add(child.abort);
       try {

@@ -58,6 +58,7 @@ export function allIsWell() {
     AWS_SESSION_TOKEN: 'AWS-SESSION-TOKEN-of-the-test',
     AWS_REGION: 'us-east-1',
     POWERTOOLS_LOG_LEVEL: 'SILENT',
+    POWERTOOLS_METRICS_DISABLED: 'true',
   })) {
     vi.stubEnv(name, value);
   }

@@ -288,6 +288,20 @@ describe('rounds', () => {
   }, 30_000);
 });
 
+test.each(['ExecutionLimitExceededException', 'SdkClientException', 'AWSStepFunctionsException'])(
+  'a start that Step Functions refuses with %s is tried again',
+  async (name) => {
+    let refused = 0;
+    const mayStart = () => {
+      refused += 1;
+      if (refused <= 6) throw new TaskError(`StepFunctions.${name}`, 'too many');
+    };
+    expect((await wait([{ status: 'COMPLETE' }], ids, { services: { mayStart } })).ending).toMatchObject({
+      document: {},
+    });
+  },
+);
+
 describe('giving up', () => {
   test('after giveUpAfterSeconds, and the polling execution is stopped', async () => {
     let stopped: () => void;

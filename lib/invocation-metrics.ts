@@ -1,0 +1,48 @@
+/** The metrics of each invocation, written to the log in CloudWatch's embedded metric format. */
+
+import type { Metrics } from '@aws-lambda-powertools/metrics';
+import type { MiddlewareObj } from '@middy/core';
+import { Failure } from './failure.ts';
+import type { CallContext } from './invocation-log.ts';
+import type { Question } from './question.ts';
+
+export const namespace = 'AtlasLiveMigration';
+
+/**
+ * Middy's layer for metrics; it stands outside of the doors, and so sees how each invocation ended. Every metric also
+ * has the dimension `service`.
+ *
+ * | metric | unit | dimensions |
+ * |---|---|---|
+ * | Requests, SecretReads | count | outcome; door and outcome |
+ * | AtlasLatency | milliseconds, retries included | as above; only where Atlas was asked |
+ * | AtlasRequests | count, challenges included | as above; only where Atlas was asked |
+ * | ReplicationLag | seconds | groupId and liveMigrationId; only where Atlas says |
+ * | ReadyForCutover | 0 or 1 | groupId and liveMigrationId; and none but service |
+ */
+export function invocationMetrics(metrics: Metrics): MiddlewareObj<Question, unknown, Error, CallContext> {
+  const write = ({ visit, call }: CallContext, outcome: string) => {
+    const { attempts, atlasMs, atlasRequests, secretReads } = call.tally;
+    metrics.addDimensions({ outcome }).addDimensions({ door: visit.door, outcome });
+    metrics.addMetric('Requests', 'Count', 1).addMetric('SecretReads', 'Count', secretReads);
+    if (attempts > 0) {
+      metrics.addMetric('AtlasLatency', 'Milliseconds', atlasMs).addMetric('AtlasRequests', 'Count', atlasRequests);
+    }
+    metrics.publishStoredMetrics();
+
+    const { answer } = visit;
+    if (!answer) return;
+    const { groupId, id: liveMigrationId, lagTimeSeconds, readyForCutover } = answer;
+    const ready = readyForCutover ? 1 : 0;
+    metrics.addDimensions({ groupId, liveMigrationId }).addMetric('ReadyForCutover', 'Count', ready);
+    if (lagTimeSeconds !== null) metrics.addMetric('ReplicationLag', 'Seconds', lagTimeSeconds);
+    metrics.publishStoredMetrics();
+    // Without the ids, so that one alarm can watch over migrations that nobody knows yet.
+    metrics.addMetric('ReadyForCutover', 'Count', ready).publishStoredMetrics();
+  };
+
+  return {
+    after: ({ context }) => write(context, 'Answered'),
+    onError: ({ context, error }) => write(context, error instanceof Failure ? error.name : 'InternalError'),
+  };
+}

@@ -1,0 +1,469 @@
+/** The CloudFormation template that a deployment sends: judged offline, against CloudFormation's own specification. */
+
+import { execFile } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { loadAwsServiceSpec } from '@aws-cdk/aws-service-spec';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { atlasError } from '../local/embedded-atlas.ts';
+import { allIsWell, ask, atlas, captureOutput, coldStart, entity, invokeHttp, readEvent } from './harness.ts';
+
+const root = new URL('..', import.meta.url).pathname;
+const out = mkdtempSync(join(tmpdir(), 'atlas-live-migration-template-'));
+afterAll(() => rmSync(out, { recursive: true }));
+
+type Json = Record<string, unknown>;
+type Resource = { Type: string; Properties: Json };
+type Template = { Resources: Record<string, Resource>; Outputs: Json };
+
+/** Packages with parameters, in a folder of its own. */
+async function packageWith(parameters: Record<string, string> = {}): Promise<Template> {
+  const folder = mkdtempSync(join(out, 'package-'));
+  const args = Object.entries(parameters).flatMap(([name, value]) => ['--param', `${name}=${value}`]);
+  await promisify(execFile)(join(root, 'node_modules/.bin/serverless'), ['package', '--package', folder, ...args], {
+    cwd: root,
+  });
+  return JSON.parse(readFileSync(join(folder, 'cloudformation-template-update-stack.json'), 'utf8'));
+}
+
+const everything = {
+  atlasSecretId: 'atlas/{groupId}/key',
+  atlasBaseUrl: 'https://cloud.mongodb.com/api/atlas/v2',
+  jwtIssuer: 'https://issuer.example.com',
+  jwtAudience: 'one,two',
+  corsOrigins: 'https://app.example.com, https://other.example.com',
+  throttlingRate: '7',
+  throttlingBurst: '9',
+  reservedConcurrency: '5',
+  logRetentionDays: '30',
+  kmsKeyArn: 'arn:aws:kms:us-east-1:123456789012:key/1234abcd-12ab',
+  alarmTopicArn: 'arn:aws:sns:us-east-1:123456789012:alarms',
+  eventBusName: 'migrations',
+  subnetIds: 'subnet-0a1b,subnet-2c3d',
+  securityGroupIds: 'sg-0a1b',
+};
+
+let plain: Template;
+let full: Template;
+beforeAll(async () => {
+  plain = await packageWith();
+  full = await packageWith(everything);
+}, 60_000);
+
+const ofType = (template: Template, type: string) =>
+  Object.values(template.Resources).filter((resource) => resource.Type === type);
+const only = (template: Template, type: string) => ofType(template, type)[0]?.Properties as Record<string, Json>;
+const isIntrinsic = (value: unknown) =>
+  typeof value === 'object' &&
+  value !== null &&
+  Object.keys(value).length === 1 &&
+  /^(Ref|Fn::\w+)$/.test(Object.keys(value)[0] ?? '');
+
+describe("CloudFormation's specification", () => {
+  type PropertyType = { type: string; element?: PropertyType; types?: PropertyType[]; reference?: { $ref: string } };
+  type Properties = Record<string, { type: PropertyType; required?: boolean }>;
+
+  const check = async () => {
+    const db = await loadAwsServiceSpec();
+    const problems: string[] = [];
+
+    const fits = (value: unknown, type: PropertyType, path: string): string[] => {
+      if (isIntrinsic(value)) return [];
+      const wrong = [`${path}: ${JSON.stringify(value)} is no ${type.type}`];
+      switch (type.type) {
+        case 'string':
+        case 'date-time':
+          return typeof value === 'string' ? [] : wrong;
+        case 'integer':
+          return Number.isInteger(value) ? [] : wrong;
+        case 'number':
+          return typeof value === 'number' ? [] : wrong;
+        case 'boolean':
+          return typeof value === 'boolean' ? [] : wrong;
+        case 'json':
+          return typeof value === 'object' || typeof value === 'string' ? [] : wrong;
+        case 'array':
+          return Array.isArray(value)
+            ? value.flatMap((item, index) => fits(item, type.element ?? { type: 'json' }, `${path}[${index}]`))
+            : wrong;
+        case 'map':
+          return typeof value === 'object' && value !== null
+            ? Object.entries(value).flatMap(([key, item]) =>
+                fits(item, type.element ?? { type: 'json' }, `${path}.${key}`),
+              )
+            : wrong;
+        case 'tag':
+          return [];
+        case 'ref':
+          return fitsAll(
+            value,
+            db.get('typeDefinition', type.reference?.$ref ?? '').properties as unknown as Properties,
+            path,
+          );
+        case 'union': {
+          const tries = (type.types ?? []).map((one) => fits(value, one, path));
+          return tries.find((found) => found.length === 0) ?? tries[0] ?? wrong;
+        }
+        default:
+          return [`${path}: unknown type ${type.type} in the specification`];
+      }
+    };
+
+    const fitsAll = (value: unknown, properties: Properties, path: string): string[] => {
+      if (typeof value !== 'object' || value === null) return [`${path}: not an object`];
+      const missing = Object.entries(properties).filter(
+        ([name, { required }]) => required && !Object.hasOwn(value, name),
+      );
+      return [
+        ...missing.map(([name]) => `${path}.${name} is missing`),
+        ...Object.entries(value).flatMap(([name, item]) => {
+          const property = properties[name];
+          return property
+            ? fits(item, property.type, `${path}.${name}`)
+            : [`${path}.${name}: there is no such property`];
+        }),
+      ];
+    };
+
+    return (template: Template) => {
+      for (const [name, { Type, Properties }] of Object.entries(template.Resources)) {
+        const known = db.lookup('resource', 'cloudFormationType', 'equals', Type).only();
+        problems.push(...fitsAll(Properties, known.properties as unknown as Properties, name));
+      }
+      return problems.splice(0);
+    };
+  };
+
+  test('knows every property of every resource, and its type', async () => {
+    const problemsOf = await check();
+    expect(problemsOf(plain)).toEqual([]);
+    expect(problemsOf(full)).toEqual([]);
+  });
+
+  test('is really asked', async () => {
+    const problemsOf = await check();
+    const broken = {
+      Broken: { Type: 'AWS::Lambda::Function', Properties: { Role: 'r', Code: { S3Buckt: 'b' }, Timeout: '20' } },
+    };
+    expect(problemsOf({ Resources: broken, Outputs: {} })).toEqual([
+      'Broken.Code.S3Buckt: there is no such property',
+      'Broken.Timeout: "20" is no integer',
+    ]);
+  });
+
+  test('no null is in the template, which CloudFormation refuses anywhere', () => {
+    const nulls = (value: unknown, path: string): string[] =>
+      value === null
+        ? [path]
+        : typeof value === 'object'
+          ? Object.entries(value).flatMap(([key, item]) => nulls(item, `${path}.${key}`))
+          : [];
+    expect([...nulls(plain, 'plain'), ...nulls(full, 'full')]).toEqual([]);
+  });
+});
+
+describe('callers', () => {
+  test('sign with IAM, on every route', () => {
+    for (const { Properties } of ofType(plain, 'AWS::ApiGatewayV2::Route'))
+      expect(Properties['AuthorizationType']).toBe('AWS_IAM');
+    expect(ofType(plain, 'AWS::ApiGatewayV2::Route')).toHaveLength(1);
+  });
+
+  test('bring a JWT where an issuer is named, on every route', () => {
+    for (const { Properties } of ofType(full, 'AWS::ApiGatewayV2::Route')) {
+      expect(Properties).toMatchObject({ AuthorizationType: 'JWT', AuthorizerId: { Ref: 'HttpApiAuthorizerJwt' } });
+    }
+    expect(only(full, 'AWS::ApiGatewayV2::Authorizer')).toMatchObject({
+      JwtConfiguration: { Audience: ['one', 'two'], Issuer: 'https://issuer.example.com' },
+    });
+  });
+
+  test('come from no page of another origin, but from those that are named', () => {
+    expect(only(plain, 'AWS::ApiGatewayV2::Api')).not.toHaveProperty('CorsConfiguration');
+    expect(only(full, 'AWS::ApiGatewayV2::Api')['CorsConfiguration']).toMatchObject({
+      AllowOrigins: ['https://app.example.com', 'https://other.example.com'],
+      AllowMethods: ['GET'],
+    });
+  });
+
+  test('are throttled', () => {
+    expect(only(plain, 'AWS::ApiGatewayV2::Stage')['DefaultRouteSettings']).toEqual({
+      ThrottlingRateLimit: 10,
+      ThrottlingBurstLimit: 20,
+    });
+    expect(only(full, 'AWS::ApiGatewayV2::Stage')['DefaultRouteSettings']).toEqual({
+      ThrottlingRateLimit: 7,
+      ThrottlingBurstLimit: 9,
+    });
+  });
+});
+
+describe('the function', () => {
+  test('runs on arm64 and nodejs24.x, ends before API Gateway does, and is traced', () => {
+    const properties = only(plain, 'AWS::Lambda::Function');
+    expect(properties).toMatchObject({
+      Runtime: 'nodejs24.x',
+      Architectures: ['arm64'],
+      TracingConfig: { Mode: 'Active' },
+    });
+    expect(Number(properties['Timeout'])).toBeLessThan(30);
+    expect(properties).not.toHaveProperty('VpcConfig');
+    expect(properties).not.toHaveProperty('ReservedConcurrentExecutions');
+  });
+
+  test('gets the parameters', () => {
+    expect(only(full, 'AWS::Lambda::Function')).toMatchObject({
+      VpcConfig: { SubnetIds: ['subnet-0a1b', 'subnet-2c3d'], SecurityGroupIds: ['sg-0a1b'] },
+      ReservedConcurrentExecutions: 5,
+      Environment: {
+        Variables: { ATLAS_SECRET_ID: 'atlas/{groupId}/key', ATLAS_BASE_URL: 'https://cloud.mongodb.com/api/atlas/v2' },
+      },
+    });
+  });
+});
+
+/** Each statement as action and resource, in words. */
+const statements = (template: Template, role: string) => {
+  const policies = template.Resources[role]?.Properties['Policies'] as {
+    PolicyDocument: { Statement: { Effect: string; Action: string | string[]; Resource: unknown }[] };
+  }[];
+  return policies.flatMap(({ PolicyDocument }) =>
+    PolicyDocument.Statement.flatMap(({ Effect, Action, Resource: resource }) =>
+      [resource].flat().map(
+        (one) =>
+          `${Effect} ${[Action].flat().join(' ')} on ${JSON.stringify(one)
+            .replace(/[{}[\]"]/g, '')
+            .replace(/Fn::(Sub|GetAtt|Join):|Ref:/g, '')}`,
+      ),
+    ),
+  );
+};
+
+describe('least privilege', () => {
+  const logs = [
+    'Allow logs:CreateLogStream logs:CreateLogGroup logs:TagResource on arn:$AWS::Partition:logs:$AWS::Region:$AWS::AccountId:log-group:/aws/lambda/atlas-live-migration-dev*:*',
+    'Allow logs:PutLogEvents on arn:$AWS::Partition:logs:$AWS::Region:$AWS::AccountId:log-group:/aws/lambda/atlas-live-migration-dev*:*:*',
+  ];
+  const traces = 'Allow xray:PutTraceSegments xray:PutTelemetryRecords on *';
+  const secret = (statement: string[]) => statement.filter((one) => one.includes('secretsmanager'));
+
+  test('the function may read that secret, and write its logs and traces', () => {
+    const all = statements(plain, 'IamRoleLambdaExecution');
+    expect(all.filter((one) => !one.includes('secretsmanager'))).toEqual([...logs, traces]);
+    expect(secret(all)).toEqual([
+      expect.stringMatching(/^Allow secretsmanager:GetSecretValue on .*:secret:atlas\/live-migration-\?{6}$/),
+    ]);
+  });
+
+  test('with {groupId}, it may read the secrets of that pattern; with a key, it may decrypt with that one', () => {
+    const all = statements(full, 'IamRoleLambdaExecution');
+    expect(secret(all)).toEqual([expect.stringMatching(/:secret:atlas\/\?{24}\/key-\?{6}$/)]);
+    expect(all).toContain(`Allow kms:Decrypt on ${everything.kmsKeyArn}`);
+  });
+
+  test.each([
+    [
+      'arn:aws:secretsmanager:eu-west-1:123456789012:secret:atlas-AbC123',
+      'arn:aws:secretsmanager:eu-west-1:123456789012:secret:atlas-AbC123',
+    ],
+    [
+      'arn:aws:secretsmanager:eu-west-1:123456789012:secret:atlas',
+      'arn:aws:secretsmanager:eu-west-1:123456789012:secret:atlas-??????',
+    ],
+  ])('of the ARN %s, it may read that one', async (atlasSecretId, expected) => {
+    expect(secret(statements(await packageWith({ atlasSecretId }), 'IamRoleLambdaExecution'))).toEqual([
+      `Allow secretsmanager:GetSecretValue on ${expected}`,
+    ]);
+  });
+
+  test('the state machine may invoke that function, use that bus, and start and stop its own kind', () => {
+    const name = 'atlas-live-migration-dev-awaitLiveMigration';
+    const here = '$AWS::Region:$AWS::AccountId';
+    expect(statements(full, 'AwaitLiveMigrationRole')).toEqual([
+      'Allow lambda:InvokeFunction on GetLiveMigrationLambdaFunction,Arn',
+      `Allow events:PutEvents on arn:$AWS::Partition:events:${here}:event-bus/migrations`,
+      `Allow states:StartExecution on arn:$AWS::Partition:states:${here}:stateMachine:${name}`,
+      `Allow states:DescribeExecution states:StopExecution on arn:$AWS::Partition:states:${here}:execution:${name}:*`,
+      `Allow events:PutTargets events:PutRule events:DescribeRule on arn:$AWS::Partition:events:${here}:rule/StepFunctionsGetEventsForStepFunctionsExecutionRule`,
+    ]);
+  });
+
+  test('no other role is there', () => {
+    expect(ofType(full, 'AWS::IAM::Role')).toHaveLength(2);
+    expect(ofType(full, 'AWS::IAM::Policy')).toHaveLength(0);
+  });
+});
+
+test.each([
+  ['plain', 90],
+  ['full', 30],
+])('every log group of the %s template is kept for %i days', (which, days) => {
+  const template = which === 'plain' ? plain : full;
+  const groups = ofType(template, 'AWS::Logs::LogGroup');
+  expect(groups).toHaveLength(2);
+  for (const { Properties } of groups) expect(Properties['RetentionInDays']).toBe(days);
+});
+
+test('access logs are JSON', () => {
+  const { Format } = only(plain, 'AWS::ApiGatewayV2::Stage')['AccessLogSettings'] as { Format: string };
+  expect(Object.keys(JSON.parse(Format.replace(/"\$[\w.]+"|\$[\w.]+/g, '"x"')))).toEqual([
+    'requestId',
+    'time',
+    'ip',
+    'caller',
+    'subject',
+    'path',
+    'status',
+    'ms',
+    'error',
+    'integrationError',
+  ]);
+});
+
+test('the state machine gets the function, the bus and the file as it is', () => {
+  const machine = only(full, 'AWS::StepFunctions::StateMachine');
+  expect(machine['DefinitionSubstitutions']).toEqual({
+    GetLiveMigrationArn: { 'Fn::GetAtt': ['GetLiveMigrationLambdaFunction', 'Arn'] },
+    EventBusName: 'migrations',
+  });
+  expect(machine['Definition']).toEqual(
+    JSON.parse(readFileSync(join(root, 'workflows/await-live-migration.asl.json'), 'utf8')),
+  );
+});
+
+describe('metrics', () => {
+  type Emf = {
+    _aws: { CloudWatchMetrics: { Namespace: string; Dimensions: string[][]; Metrics: { Name: string }[] }[] };
+  } & Json;
+
+  /** What the function really emits, as namespace, name and sorted dimensions. */
+  async function emitted(): Promise<Set<string>> {
+    allIsWell();
+    const output = captureOutput();
+    const handler = await coldStart({ POWERTOOLS_METRICS_DISABLED: 'false' });
+    await ask(handler);
+    await invokeHttp(handler, readEvent('http-api'));
+    atlas.reply = () => atlasError(403, 'ACCESS_FORBIDDEN');
+    await ask(handler);
+    const lines = output.lines().filter((line) => '_aws' in line) as Emf[];
+    return new Set(
+      lines.flatMap(({ _aws }) =>
+        _aws.CloudWatchMetrics.flatMap(({ Namespace, Dimensions, Metrics }) =>
+          Metrics.flatMap(({ Name }) => Dimensions.map((names) => [Namespace, Name, ...[...names].sort()].join(' '))),
+        ),
+      ),
+    );
+  }
+
+  test('each alarm looks at a metric that is really emitted, says what to do, and tells the topic', async () => {
+    const known = await emitted();
+    const alarms = ofType(full, 'AWS::CloudWatch::Alarm');
+    expect(alarms.length).toBeGreaterThanOrEqual(7);
+    for (const { Properties } of alarms) {
+      const { Namespace, MetricName, Dimensions, AlarmDescription, AlarmActions } = Properties as {
+        Namespace: string;
+        MetricName: string;
+        Dimensions: { Name: string; Value: unknown }[];
+        AlarmDescription: string;
+        AlarmActions: unknown;
+      };
+      expect(AlarmDescription.length).toBeGreaterThan(100);
+      expect(AlarmActions).toEqual([everything.alarmTopicArn]);
+      if (Namespace.startsWith('AWS/')) continue;
+      expect(known).toContain([Namespace, MetricName, ...Dimensions.map(({ Name }) => Name).sort()].join(' '));
+      expect(Dimensions).toContainEqual({ Name: 'service', Value: 'atlas-live-migration-dev' });
+    }
+    expect(only(full, 'AWS::Lambda::Function')).toMatchObject({
+      Environment: { Variables: { POWERTOOLS_SERVICE_NAME: 'atlas-live-migration-dev' } },
+    });
+  });
+
+  test('the dashboard shows metrics that are really emitted', async () => {
+    const known = await emitted();
+    const [body] = (only(plain, 'AWS::CloudWatch::Dashboard')['DashboardBody'] as unknown as { 'Fn::Sub': [string] })[
+      'Fn::Sub'
+    ];
+    const { widgets } = JSON.parse(body) as {
+      widgets: { properties: { title: string; metrics: (string | { expression?: string })[][] } }[];
+    };
+    expect(widgets.map(({ properties }) => properties.title)).toEqual([
+      'Replication lag',
+      'Ready for cutover',
+      'Requests by outcome',
+      'Latency of Atlas',
+      'Requests to Atlas and reads of the secret for an answer',
+      'Throttles and waits',
+    ]);
+    for (const { properties } of widgets) {
+      for (const [first, name, ...rest] of properties.metrics) {
+        if (typeof first === 'object') {
+          const [, list = '', metric = ''] =
+            /^SEARCH\('\{([^}]+)\} MetricName="(\w+)" service="\$\{Service\}"', '\w+', \d+\)$/.exec(
+              first.expression ?? '',
+            ) ?? [];
+          const [namespace = '', ...dimensions] = list.split(',');
+          expect(known).toContain([namespace, metric, ...dimensions.sort()].join(' '));
+        } else if (first === 'AtlasLiveMigration') {
+          const dimensions = rest.filter((_, index) => index % 2 === 0).filter((part) => typeof part === 'string');
+          expect(known).toContain([first, name, ...dimensions.sort()].join(' '));
+        }
+      }
+    }
+  });
+
+  test('lag and readiness are emitted for each migration, and the lag only where Atlas says it', async () => {
+    allIsWell();
+    const output = captureOutput();
+    const handler = await coldStart({ POWERTOOLS_METRICS_DISABLED: 'false' });
+    atlas.reply = () => ({ status: 200, body: { ...entity, readyForCutover: true, lagTimeSeconds: 3 } });
+    await ask(handler);
+    atlas.reply = () => ({ status: 200, body: { ...entity, readyForCutover: undefined, lagTimeSeconds: null } });
+    await ask(handler);
+    const [first, second] = output.lines().filter((line) => 'liveMigrationId' in line && '_aws' in line);
+    expect(first).toMatchObject({ ReplicationLag: 3, ReadyForCutover: 1, groupId: expect.any(String) });
+    expect(second).toMatchObject({ ReadyForCutover: 0 });
+    expect(second).not.toHaveProperty('ReplicationLag');
+  });
+});
+
+describe('parameters that are wrong are named before anything is deployed', () => {
+  test.each<[Record<string, string>, string]>([
+    [{ atlasSecretId: 'a b' }, 'atlasSecretId must be the name or ARN of a secret'],
+    [{ atlasSecretId: 'atlas/{projectId}' }, 'atlasSecretId must be'],
+    [{ atlasBaseUrl: 'http://cloud.mongodb.com' }, 'atlasBaseUrl must be an https URL'],
+    [{ jwtIssuer: 'http://issuer.example.com', jwtAudience: 'a' }, 'jwtIssuer must be an https URL'],
+    [{ jwtIssuer: 'https://issuer.example.com' }, 'jwtIssuer and jwtAudience are needed together'],
+    [{ corsOrigins: '*' }, 'corsOrigins must be origins such as https://app.example.com'],
+    [{ throttlingRate: '0' }, 'throttlingRate must be a whole number from 1 to 10000'],
+    [{ throttlingBurst: 'many' }, 'throttlingBurst must be a whole number'],
+    [{ reservedConcurrency: '0' }, 'reservedConcurrency must be a whole number from 1 to 1000'],
+    [{ logRetentionDays: '2' }, 'logRetentionDays must be one of 1, 3, 5'],
+    [{ kmsKeyArn: 'alias/key' }, 'kmsKeyArn must be the ARN of a KMS key'],
+    [{ alarmTopicArn: 'alarms' }, 'alarmTopicArn must be the ARN of an SNS topic'],
+    [{ eventBusName: 'my bus' }, 'eventBusName must be the name of an EventBridge bus'],
+    [{ subnetIds: 'subnet-1' }, 'subnetIds and securityGroupIds are needed together'],
+    [{ subnetIds: 'vpc-1', securityGroupIds: 'sg-1' }, 'subnetIds must be ids of subnets'],
+    [{ secretId: 'x' }, 'there is no parameter secretId'],
+  ])('%j', async (parameters, message) => {
+    const { stderr, stdout } = await packageWith(parameters).then(
+      () => ({ stderr: '', stdout: '' }),
+      (error: { stderr: string; stdout: string }) => error,
+    );
+    expect(stdout + stderr).toContain(message);
+  });
+
+  test('all of them at once, in one message', async () => {
+    const { stderr, stdout } = await packageWith({
+      logRetentionDays: '2',
+      corsOrigins: '*',
+      kmsKeyArn: 'x',
+    }).then(
+      () => ({ stderr: '', stdout: '' }),
+      (error: { stderr: string; stdout: string }) => error,
+    );
+    const text = stdout + stderr;
+    for (const name of ['logRetentionDays', 'corsOrigins', 'kmsKeyArn']) expect(text.split(name)).toHaveLength(2);
+  });
+});
