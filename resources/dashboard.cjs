@@ -58,7 +58,7 @@ const rows = [
   ],
   [
     [
-      'Requests to Atlas and reads of the secret for an answer',
+      'Requests and secret reads per answer',
       [
         [
           own,
@@ -79,7 +79,7 @@ const rows = [
           { stat: 'Average', label: 'reads of the secret' },
         ],
       ],
-      'for an answer',
+      'average',
     ],
     [
       'Throttles and waits',

@@ -1,16 +1,15 @@
 /** The examples of the docs: each caller's few lines, run. */
 
 import { execFile } from 'node:child_process';
-import { createHash, createHmac } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
-import type { IncomingMessage } from 'node:http';
 import { promisify } from 'node:util';
 import { StateMachine } from 'aws-local-stepfunctions';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { atlasError } from '../local/embedded-atlas.ts';
 import { lambdaContext, startInvokeEndpoint } from '../local/invoke-endpoint.ts';
-import { type Served, serve } from '../local/serve.ts';
+import type { Served } from '../local/serve.ts';
 import { startExecution, TaskError } from '../local/state-machine.ts';
+import { startGateway } from './gateway.ts';
 import { allIsWell, atlas, coldStart, document, groupId, liveMigrationId } from './harness.ts';
 
 const examples = new URL('../docs/examples/', import.meta.url);
@@ -47,48 +46,15 @@ describe('another Lambda', () => {
   });
 });
 
-/** What the request's signature should be (Signature Version 4), computed from the request as it came in. */
-function expectedSignature(request: IncomingMessage, secretKey: string): string {
-  const [, , date = '', region = '', service = '', signedHeaders = ''] =
-    /Credential=([^/]+)\/(\d+)\/([^/]+)\/([^/]+)\/aws4_request, ?SignedHeaders=([^,]+)/.exec(
-      request.headers.authorization ?? '',
-    ) ?? [];
-  const { pathname } = new URL(request.url ?? '', 'http://x');
-  const hash = (text: string) => createHash('sha256').update(text).digest('hex');
-  const headers = signedHeaders.split(';').map((name) => `${name}:${String(request.headers[name]).trim()}\n`);
-  const payload = String(request.headers['x-amz-content-sha256'] ?? hash(''));
-  const canonical = [request.method, pathname, '', headers.join(''), signedHeaders, payload].join('\n');
-  const toSign = [
-    'AWS4-HMAC-SHA256',
-    request.headers['x-amz-date'],
-    `${date}/${region}/${service}/aws4_request`,
-    hash(canonical),
-  ].join('\n');
-  const key = [date, region, service, 'aws4_request'].reduce<string | Buffer>(
-    (secret, part) => createHmac('sha256', secret).update(part).digest(),
-    `AWS4${secretKey}`,
-  );
-  return `${service} ${createHmac('sha256', key).update(toSign).digest('hex')}`;
-}
+const gateway = async (answer: { status: number; body: object }) => {
+  const started = await startGateway(answer);
+  served.push(started.served);
+  return started;
+};
 
 describe('an internal app that signs', () => {
-  /** API Gateway as far as it matters here: it checks the signature, and hands the request to the function. */
-  async function startGateway(answer: { status: number; body: object }) {
-    const signatures: [given: string, expected: string][] = [];
-    const gateway = await serve((request, response) => {
-      const given = /Signature=(\w+)/.exec(request.headers.authorization ?? '')?.[1];
-      signatures.push([
-        `execute-api ${given}`,
-        expectedSignature(request, String(process.env['AWS_SECRET_ACCESS_KEY'])),
-      ]);
-      response.writeHead(answer.status, { 'content-type': 'application/json' }).end(JSON.stringify(answer.body));
-    });
-    served.push(gateway);
-    return { url: gateway.origin, signatures };
-  }
-
   test('in TypeScript, gets the document', async () => {
-    const { url, signatures } = await startGateway({ status: 200, body: document });
+    const { url, signatures } = await gateway({ status: 200, body: document });
     const { getLiveMigration } = await import('../docs/examples/ask-over-https.ts');
     expect(await getLiveMigration(url, 'us-east-1', groupId, liveMigrationId)).toEqual(document);
     expect(signatures[0]?.[0]).toBe(signatures[0]?.[1]);
@@ -98,13 +64,13 @@ describe('an internal app that signs', () => {
     [404, { code: 'ProjectNotFound', detail: 'Atlas does not know it.' }, 'ProjectNotFound', 'Atlas does not know it.'],
     [403, { message: 'Forbidden' }, 'HTTP 403', 'Forbidden'],
   ])('in TypeScript, tells a %i', async (status, body, name, message) => {
-    const { url } = await startGateway({ status, body });
+    const { url } = await gateway({ status, body });
     const { getLiveMigration } = await import('../docs/examples/ask-over-https.ts');
     await expect(getLiveMigration(url, 'us-east-1', groupId, liveMigrationId)).rejects.toMatchObject({ name, message });
   });
 
   test('with curl, gets the document', async () => {
-    const { url, signatures } = await startGateway({ status: 200, body: document });
+    const { url, signatures } = await gateway({ status: 200, body: document });
     const { stdout } = await promisify(execFile)('sh', ['-c', read('ask-over-https.sh')], {
       env: { ...process.env, API_URL: url, GROUP_ID: groupId, LIVE_MIGRATION_ID: liveMigrationId },
     });

@@ -393,7 +393,7 @@ describe('metrics', () => {
       'Ready for cutover',
       'Requests by outcome',
       'Latency of Atlas',
-      'Requests to Atlas and reads of the secret for an answer',
+      'Requests and secret reads per answer',
       'Throttles and waits',
     ]);
     for (const { properties } of widgets) {

@@ -1,9 +1,10 @@
 import { InvokeCommand, LambdaClient } from '@aws-sdk/client-lambda';
+import type { LiveMigration } from 'atlas-live-migration';
 
 const lambda = new LambdaClient();
 
 /** Asks how a live migration stands; a failure is thrown as an Error with the name of the failure. */
-export async function getLiveMigration(groupId: string, liveMigrationId: string) {
+export async function getLiveMigration(groupId: string, liveMigrationId: string): Promise<LiveMigration> {
   const { FunctionError, Payload } = await lambda.send(
     new InvokeCommand({
       FunctionName: process.env.GET_LIVE_MIGRATION,

@@ -1,0 +1,140 @@
+/** `npm run smoke`: asks a deployed API for one live migration, and says in plain words what is wrong where something is. */
+
+import { parseArgs } from 'node:util';
+import { CloudFormationClient, DescribeStacksCommand } from '@aws-sdk/client-cloudformation';
+import { fromNodeProviderChain } from '@aws-sdk/credential-providers';
+import { AwsClient } from 'aws4fetch';
+import type { FailureName, LiveMigration, Problem } from '#contract';
+
+const usage = `Usage: npm run smoke -- --stage STAGE GROUP_ID LIVE_MIGRATION_ID [options]
+  --stage STAGE    the stage that was deployed (dev)
+  --region REGION  where it was deployed (AWS_REGION, or else us-east-1)
+  --url URL        the API's address, instead of looking it up by its stage
+  --token JWT      a JWT, where the API wants one instead of an AWS identity`;
+
+/** What to do about each failure; docs/operate.md tells more. */
+const advice: Record<FailureName, string> = {
+  InvalidRequest: 'Check both ids: they are 24 hexadecimal digits.',
+  ProjectNotFound: 'Check GROUP_ID: it is the id of the project, which Atlas shows in the project settings.',
+  LiveMigrationNotFound: 'Everything works up to Atlas. Check LIVE_MIGRATION_ID: it must be of this project.',
+  AtlasAccessDenied:
+    'The key is good. Allow the address that the detail names in the API access list of the key, or give the key the role Organization Member.',
+  AtlasCredentialsRejected: 'The key in the secret is wrong or was deleted: put a valid one into the secret.',
+  AtlasRateLimited: 'Everything works up to Atlas. Ask again later.',
+  AtlasUnavailable: 'Atlas is down, or the function cannot reach it: in a VPC, it needs a NAT gateway.',
+  AtlasTimedOut: 'Atlas is slow, or the function cannot reach it: in a VPC, it needs a NAT gateway.',
+  AtlasUnexpectedAnswer:
+    'Check atlasBaseUrl, or baseUrl in the secret: it must be the one of the Atlas Administration API.',
+  SecretUnavailable: 'The function cannot reach Secrets Manager: in a VPC, it needs a NAT gateway or an endpoint.',
+  SecretInvalid: 'Check the parameters atlasSecretId and kmsKeyArn, and the JSON in the secret.',
+  InternalError: 'Look at the log line of the function.',
+};
+
+function stop(what: string, ...more: string[]): never {
+  console.error(['✗', what].join(' '));
+  for (const line of more) console.error(`  ${line}`);
+  process.exit(1);
+}
+
+function readOptions() {
+  try {
+    const { values, positionals } = parseArgs({
+      allowPositionals: true,
+      options: {
+        stage: { type: 'string', default: 'dev' },
+        region: { type: 'string', default: process.env['AWS_REGION'] || 'us-east-1' },
+        url: { type: 'string' },
+        token: { type: 'string' },
+        help: { type: 'boolean', default: false },
+      },
+    });
+    if (values.help) {
+      console.log(usage);
+      process.exit(0);
+    }
+    const [groupId, liveMigrationId, ...rest] = positionals;
+    if (!groupId || !liveMigrationId || rest.length > 0) throw new Error('Two ids are needed.');
+    return { ...values, groupId, liveMigrationId };
+  } catch (error) {
+    console.error(`${(error as Error).message}\n${usage}`);
+    process.exit(2);
+  }
+}
+
+const { stage, region, url, token, groupId, liveMigrationId } = readOptions();
+
+const credentials = async () =>
+  fromNodeProviderChain()().catch(() =>
+    stop(
+      'No AWS credentials were found.',
+      'Sign in (aws sso login, aws configure), or set AWS_PROFILE or AWS_ACCESS_KEY_ID.',
+    ),
+  );
+
+async function lookUpUrl(): Promise<string> {
+  const StackName = `atlas-live-migration-${stage}`;
+  const client = new CloudFormationClient({ region, credentials: await credentials() });
+  const { Stacks } = await client.send(new DescribeStacksCommand({ StackName })).catch((error: Error) => {
+    const missing = error.message.includes('does not exist');
+    return stop(
+      missing
+        ? `There is no stack ${StackName} in ${region}.`
+        : `CloudFormation does not tell about the stack ${StackName} (${error.name}).`,
+      missing
+        ? 'Deploy it first, or name another --stage or --region.'
+        : 'Your identity needs cloudformation:DescribeStacks; or give the address with --url.',
+    );
+  });
+  const found = Stacks?.[0]?.Outputs?.find(({ OutputKey }) => OutputKey === 'HttpApiUrl')?.OutputValue;
+  return found ?? stop(`The stack ${StackName} has no HTTP API.`, 'Was it deployed from this serverless.yml?');
+}
+
+async function ask(apiUrl: string): Promise<Response> {
+  const target = `${apiUrl}/groups/${groupId}/liveMigrations/${liveMigrationId}`;
+  if (token) return fetch(target, { headers: { authorization: `Bearer ${token}` } });
+  const aws = new AwsClient({ ...(await credentials()), service: 'execute-api', region, retries: 0 });
+  return aws.fetch(target);
+}
+
+const apiUrl = url ?? (await lookUpUrl());
+const response = await ask(apiUrl).catch(() =>
+  stop(`Nothing answers at ${apiUrl}.`, 'Check the address, and the way there from this machine.'),
+);
+const text = await response.text();
+const parse = (): unknown => {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return {};
+  }
+};
+const answer = parse() as Partial<LiveMigration> & Partial<Omit<Problem, 'status'>> & { message?: string };
+
+if (response.ok && answer.id) {
+  const { status, lagTimeSeconds, readyForCutover } = answer;
+  console.log(
+    `✓ The live migration is ${status}: lag ${lagTimeSeconds ?? 'not known'}, ready for cutover ${readyForCutover ?? 'not known'}.`,
+  );
+  console.log(JSON.stringify(answer, null, 2));
+} else if (answer.code) {
+  stop(`${answer.code}: ${answer.detail}`, advice[answer.code], `request id ${answer.requestId}`);
+} else if (response.status === 401) {
+  stop(
+    'API Gateway does not accept the JWT (401).',
+    'This API wants a JWT of the issuer and audience that it was deployed with: --token.',
+  );
+} else if (response.status === 403) {
+  stop(
+    `API Gateway refuses your AWS identity (403: ${answer.message ?? 'no message'}).`,
+    `It needs execute-api:Invoke on GET /groups/${groupId}/liveMigrations/*, and this machine's clock must be right.`,
+  );
+} else if (response.status === 404) {
+  stop('API Gateway knows no such route (404).', 'Check the address: is it this API?');
+} else if (response.status === 429) {
+  stop('API Gateway throttles (429).', 'Ask again, or raise the parameters throttlingRate and throttlingBurst.');
+} else {
+  stop(
+    `The API answered ${response.status} without a failure of ours.`,
+    'If it is a 5xx of API Gateway, the function did not start: look at its log for a bad environment.',
+  );
+}

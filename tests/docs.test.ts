@@ -1,0 +1,72 @@
+/** The documents: every command in them is run by a test, or needs an account and says so. */
+
+import { existsSync, globSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { renderDashboard } from '../docs/render-dashboard.ts';
+import { failureNames } from '../lib/failure.ts';
+
+const root = new URL('..', import.meta.url).pathname;
+const read = (path: string) => readFileSync(join(root, path), 'utf8');
+const documents = globSync(['*.md', 'docs/*.md'], { cwd: root });
+
+/** The commands, and the test (or the script of the pipeline) that runs each. */
+const runBy: Record<string, string> = {
+  'npm ci && npm start': 'tests/start.test.ts',
+  'npm ci && npm test': '.ci/run',
+  'npm run build:ric': '.ci/run',
+  'npm run wait --': 'tests/wait.test.ts',
+  'npx serverless package': 'tests/template.test.ts',
+  'npx vitest run': '.ci/run',
+  'curl --silent': 'tests/callers.test.ts',
+  'curl --aws-sigv4': 'tests/callers.test.ts',
+  'npm run bench': '.ci/run',
+};
+
+test('every command is run by a test, or says that it needs an account', () => {
+  for (const document of documents) {
+    for (const [, block = ''] of read(document).matchAll(/```sh\n(.*?)```/gs)) {
+      if (block.startsWith('# needs an account\n')) continue;
+      for (const command of block
+        .replace(/\\\n */g, '')
+        .trim()
+        .split('\n')) {
+        const known = Object.entries(runBy).find(([start]) => command.startsWith(start));
+        expect(known?.[0], `${document}: ${command}`).toBeDefined();
+        expect(existsSync(join(root, known?.[1] ?? ''))).toBe(true);
+      }
+    }
+  }
+});
+
+test('every link leads to a file, and to a heading in it', () => {
+  for (const document of documents) {
+    for (const [, target = ''] of read(document).matchAll(/\]\((?!https?:)([^)]+)\)/g)) {
+      const [path = '', heading] = target.split('#');
+      const file = path ? join(document, '..', path) : document;
+      expect(existsSync(join(root, file)), `${document}: ${target}`).toBe(true);
+      if (!heading) continue;
+      const headings = [...read(file).matchAll(/^#+ (.*)$/gm)].map(([, text = '']) =>
+        text
+          .toLowerCase()
+          .replace(/[^\w -]/g, '')
+          .replaceAll(' ', '-'),
+      );
+      expect(headings, `${document}: ${target}`).toContain(heading);
+    }
+  }
+});
+
+test.each(['README.md', 'docs/operate.md'])('%s names every failure', (document) => {
+  for (const name of failureNames) expect(read(document)).toContain(`| \`${name}\` |`);
+});
+
+test('docs/operate.md names every alarm', () => {
+  const alarms = [...read('resources/alarms.yml').matchAll(/^ {2}(\w+)Alarm:$/gm)].map(([, name]) => name);
+  expect(alarms.length).toBeGreaterThan(5);
+  for (const name of alarms) expect(read('docs/operate.md')).toContain(`| \`${name}\` |`);
+});
+
+test('the picture of the dashboard is the one that is drawn', () => {
+  expect(read('docs/dashboard.svg')).toBe(renderDashboard());
+});

@@ -1,0 +1,41 @@
+/** API Gateway as far as callers see it: it checks the signature of each request, and answers what it is told. */
+
+import { createHash, createHmac } from 'node:crypto';
+import type { IncomingMessage } from 'node:http';
+import { serve } from '../local/serve.ts';
+
+/** What the request's signature should be (Signature Version 4), computed from the request as it came in. */
+function expectedSignature(request: IncomingMessage, secretKey: string): string {
+  const [, , date = '', region = '', service = '', signedHeaders = ''] =
+    /Credential=([^/]+)\/(\d+)\/([^/]+)\/([^/]+)\/aws4_request, ?SignedHeaders=([^,]+)/.exec(
+      request.headers.authorization ?? '',
+    ) ?? [];
+  const { pathname } = new URL(request.url ?? '', 'http://x');
+  const hash = (text: string) => createHash('sha256').update(text).digest('hex');
+  const headers = signedHeaders.split(';').map((name) => `${name}:${String(request.headers[name]).trim()}\n`);
+  const payload = String(request.headers['x-amz-content-sha256'] ?? hash(''));
+  const canonical = [request.method, pathname, '', headers.join(''), signedHeaders, payload].join('\n');
+  const toSign = [
+    'AWS4-HMAC-SHA256',
+    request.headers['x-amz-date'],
+    `${date}/${region}/${service}/aws4_request`,
+    hash(canonical),
+  ].join('\n');
+  const key = [date, region, service, 'aws4_request'].reduce<string | Buffer>(
+    (secret, part) => createHmac('sha256', secret).update(part).digest(),
+    `AWS4${secretKey}`,
+  );
+  return `${service} ${createHmac('sha256', key).update(toSign).digest('hex')}`;
+}
+
+/** @returns the address, and for each request the signature that it had and the one that it should have had */
+export async function startGateway(answer: { status: number; body: object }) {
+  const signatures: [given: string, expected: string][] = [];
+  const served = await serve((request, response) => {
+    const given = /Signature=(\w+)/.exec(request.headers.authorization ?? '')?.[1];
+    const expected = expectedSignature(request, String(process.env['AWS_SECRET_ACCESS_KEY']));
+    signatures.push([`execute-api ${given}`, expected]);
+    response.writeHead(answer.status, { 'content-type': 'application/json' }).end(JSON.stringify(answer.body));
+  });
+  return { url: served.origin, signatures, served };
+}

@@ -1,0 +1,140 @@
+/** `npm run smoke`: what it says about a deployed API, and about each thing that may be wrong with it. */
+
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { failureNames, kindOf } from '../lib/failure.ts';
+import { type Served, serve } from '../local/serve.ts';
+import { startGateway } from './gateway.ts';
+import { allIsWell, document, groupId, liveMigrationId } from './harness.ts';
+
+const served: Served[] = [];
+beforeEach(allIsWell);
+afterEach(async () => {
+  for (const server of served.splice(0)) await server.close();
+});
+
+async function smoke(args: string[], environment: Record<string, string | undefined> = {}) {
+  const child = spawn(process.execPath, ['local/smoke.ts', ...args], {
+    cwd: new URL('..', import.meta.url).pathname,
+    env: { ...process.env, AWS_EC2_METADATA_DISABLED: 'true', ...environment },
+  });
+  let [out, err] = ['', ''];
+  child.stdout.on('data', (chunk) => {
+    out += chunk;
+  });
+  child.stderr.on('data', (chunk) => {
+    err += chunk;
+  });
+  const [code] = await once(child, 'close');
+  return { code, out, err };
+}
+
+const ids = [groupId, liveMigrationId];
+
+async function gateway(status: number, body: object) {
+  const started = await startGateway({ status, body });
+  served.push(started.served);
+  return started;
+}
+
+test('an answer is told, and the request was signed', async () => {
+  const { url, signatures } = await gateway(200, document);
+  const { code, out } = await smoke([...ids, '--url', url]);
+  expect({ code, out }).toEqual({
+    code: 0,
+    out: expect.stringContaining('✓ The live migration is WORKING: lag 42, ready for cutover false.'),
+  });
+  expect(signatures).toHaveLength(1);
+  expect(signatures[0]?.[0]).toBe(signatures[0]?.[1]);
+});
+
+describe('each failure has its advice', () => {
+  test.each(failureNames)('%s', async (name) => {
+    const { status } = kindOf(name);
+    const { url } = await gateway(status, { code: name, detail: 'What happened.', requestId: 'r' });
+    const { code, err } = await smoke([...ids, '--url', url]);
+    expect(code).toBe(1);
+    expect(err).toMatch(new RegExp(`^✗ ${name}: What happened\\.\\n  .{20,}\\n  request id r\\n$`));
+  });
+});
+
+test.each([
+  [403, { message: 'Forbidden' }, `It needs execute-api:Invoke on GET /groups/${groupId}/liveMigrations/*`],
+  [401, { message: 'Unauthorized' }, '--token'],
+  [404, { message: 'Not Found' }, 'is it this API?'],
+  [429, { message: 'Too Many Requests' }, 'throttlingRate'],
+  [500, { message: 'Internal Server Error' }, 'the function did not start'],
+  [200, {}, 'without a failure of ours'],
+])('a %i of the gateway is explained', async (status, body, words) => {
+  const { url } = await gateway(status, body);
+  expect(await smoke([...ids, '--url', url])).toMatchObject({ code: 1, err: expect.stringContaining(words) });
+});
+
+test('a token is sent instead of a signature', async () => {
+  const seen: unknown[] = [];
+  const api = await serve((request, response) => {
+    seen.push(request.headers.authorization);
+    response.end(JSON.stringify(document));
+  });
+  served.push(api);
+  expect(await smoke([...ids, '--url', api.origin, '--token', 'j.w.t'])).toMatchObject({ code: 0 });
+  expect(seen).toEqual(['Bearer j.w.t']);
+});
+
+test('no credentials', async () => {
+  const none = {
+    AWS_ACCESS_KEY_ID: undefined,
+    AWS_SECRET_ACCESS_KEY: undefined,
+    AWS_SESSION_TOKEN: undefined,
+    HOME: '/nonexistent',
+  };
+  expect(await smoke([...ids, '--url', 'http://127.0.0.1:1'], none)).toMatchObject({
+    code: 1,
+    err: expect.stringContaining('No AWS credentials were found.'),
+  });
+});
+
+test('nobody at that address', async () => {
+  expect(await smoke([...ids, '--url', 'http://127.0.0.1:1'])).toMatchObject({
+    code: 1,
+    err: expect.stringContaining('Nothing answers at http://127.0.0.1:1.'),
+  });
+});
+
+describe('the address is looked up by the stage', () => {
+  async function cloudFormation(status: number, xml: string) {
+    const server = await serve((_request, response) =>
+      response.writeHead(status, { 'content-type': 'text/xml' }).end(xml),
+    );
+    served.push(server);
+    return { AWS_ENDPOINT_URL_CLOUDFORMATION: server.origin };
+  }
+
+  test('in the outputs of the stack', async () => {
+    const { url } = await gateway(200, document);
+    const output = `<member><OutputKey>HttpApiUrl</OutputKey><OutputValue>${url}</OutputValue></member>`;
+    const xml = `<DescribeStacksResponse><DescribeStacksResult><Stacks><member><StackName>s</StackName><CreationTime>2026-01-01T00:00:00Z</CreationTime><StackStatus>CREATE_COMPLETE</StackStatus><Outputs>${output}</Outputs></member></Stacks></DescribeStacksResult></DescribeStacksResponse>`;
+    expect(await smoke([...ids, '--stage', 'prod'], await cloudFormation(200, xml))).toMatchObject({ code: 0 });
+  });
+
+  test.each([
+    [
+      'ValidationError',
+      'Stack with id atlas-live-migration-prod does not exist',
+      400,
+      'There is no stack atlas-live-migration-prod in us-east-1.',
+    ],
+    ['AccessDenied', 'not authorized', 403, 'Your identity needs cloudformation:DescribeStacks'],
+  ])('%s: %s', async (code, message, status, words) => {
+    const xml = `<ErrorResponse><Error><Type>Sender</Type><Code>${code}</Code><Message>${message}</Message></Error><RequestId>r</RequestId></ErrorResponse>`;
+    expect(await smoke([...ids, '--stage', 'prod'], await cloudFormation(status, xml))).toMatchObject({
+      code: 1,
+      err: expect.stringContaining(words),
+    });
+  });
+});
+
+test.each([[[]], [[groupId]], [['--nonsense']]])('%j is 2, with the usage', async (args) => {
+  expect(await smoke(args)).toMatchObject({ code: 2, err: expect.stringContaining('Usage: npm run smoke') });
+});
