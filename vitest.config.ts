@@ -5,5 +5,7 @@ export default defineConfig({
     include: ['tests/**/*.test.ts'],
     restoreMocks: true,
     unstubEnvs: true,
+    // By default one core is left idle, of which a small machine has but two.
+    maxWorkers: '100%',
   },
 });

@@ -1,7 +1,7 @@
 /** The environment: judged once, when the function starts, and all of it at once. */
 
 import { beforeEach, expect, test } from 'vitest';
-import { allIsWell, ask, coldStart, document } from './harness.ts';
+import { allIsWell, ask, captureOutput, coldStart, document } from './harness.ts';
 
 beforeEach(allIsWell);
 
@@ -44,6 +44,7 @@ test('one message names all that is wrong', async () => {
 });
 
 test('empty variables count as not set', async () => {
+  captureOutput();
   const handler = await coldStart({ ATLAS_TIMEOUT_MS: '', SECRET_MAX_AGE_SECONDS: '', POWERTOOLS_LOG_LEVEL: '' });
   expect(await ask(handler)).toEqual({ document });
 });

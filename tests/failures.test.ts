@@ -395,19 +395,6 @@ describe.each(doorNames)('the key, through %s', (door) => {
     expect(detail).not.toContain(privateKey);
   });
 
-  test.each([
-    ['ResourceNotFoundException', 400, 'SecretInvalid'],
-    ['AccessDeniedException', 400, 'SecretInvalid'],
-    ['InvalidRequestException', 400, 'SecretInvalid'],
-    ['DecryptionFailure', 400, 'SecretInvalid'],
-    ['ThrottlingException', 400, 'SecretUnavailable'],
-    ['ExpiredTokenException', 400, 'SecretUnavailable'],
-    ['InternalServiceError', 500, 'SecretUnavailable'],
-  ])('Secrets Manager says %s', async (name, status, failure) => {
-    secretsManager.error = { status, name };
-    expect(await ask(await coldStart(), door)).toMatchObject({ failure, detail: expect.stringContaining(name) });
-  });
-
   test('Secrets Manager cannot be reached', async () => {
     const unreachable = await coldStart({ AWS_ENDPOINT_URL_SECRETS_MANAGER: 'http://127.0.0.1:1' });
     expect(await ask(unreachable, door)).toMatchObject({ failure: 'SecretUnavailable' });
@@ -428,4 +415,17 @@ describe.each(doorNames)('the key, through %s', (door) => {
       detail: 'Atlas did not answer within 50 ms.',
     });
   });
+});
+
+test.each([
+  ['ResourceNotFoundException', 400, 'SecretInvalid'],
+  ['AccessDeniedException', 400, 'SecretInvalid'],
+  ['InvalidRequestException', 400, 'SecretInvalid'],
+  ['DecryptionFailure', 400, 'SecretInvalid'],
+  ['ThrottlingException', 400, 'SecretUnavailable'],
+  ['ExpiredTokenException', 400, 'SecretUnavailable'],
+  ['InternalServiceError', 500, 'SecretUnavailable'],
+])('Secrets Manager says %s', async (name, status, failure) => {
+  secretsManager.error = { status, name };
+  expect(await ask(await coldStart())).toMatchObject({ failure, detail: expect.stringContaining(name) });
 });

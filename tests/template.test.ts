@@ -1,32 +1,21 @@
 /** The CloudFormation template that a deployment sends: judged offline, against CloudFormation's own specification. */
 
-import { execFile } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
 import { loadAwsServiceSpec } from '@aws-cdk/aws-service-spec';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { parse } from 'yaml';
 import { atlasError } from '../local/embedded-atlas.ts';
 import { allIsWell, ask, atlas, captureOutput, coldStart, entity, invokeHttp, readEvent } from './harness.ts';
+import { packageService } from './packaging.ts';
 
 const root = new URL('..', import.meta.url).pathname;
-const out = mkdtempSync(join(tmpdir(), 'atlas-live-migration-template-'));
-afterAll(() => rmSync(out, { recursive: true }));
 
 type Json = Record<string, unknown>;
-type Resource = { Type: string; Properties: Json };
-type Template = { Resources: Record<string, Resource>; Outputs: Json };
+type Template = Awaited<ReturnType<typeof packageService>>['template'];
 
-/** Packages with parameters, in a folder of its own. */
-async function packageWith(parameters: Record<string, string> = {}): Promise<Template> {
-  const folder = mkdtempSync(join(out, 'package-'));
-  const args = Object.entries(parameters).flatMap(([name, value]) => ['--param', `${name}=${value}`]);
-  await promisify(execFile)(join(root, 'node_modules/.bin/serverless'), ['package', '--package', folder, ...args], {
-    cwd: root,
-  });
-  return JSON.parse(readFileSync(join(folder, 'cloudformation-template-update-stack.json'), 'utf8'));
-}
+const packageWith = async (parameters?: Record<string, string>) => (await packageService(parameters)).template;
 
 const everything = {
   atlasSecretId: 'atlas/{groupId}/key',
@@ -147,7 +136,7 @@ describe("CloudFormation's specification", () => {
     const broken = {
       Broken: { Type: 'AWS::Lambda::Function', Properties: { Role: 'r', Code: { S3Buckt: 'b' }, Timeout: '20' } },
     };
-    expect(problemsOf({ Resources: broken, Outputs: {} })).toEqual([
+    expect(problemsOf({ Resources: broken })).toEqual([
       'Broken.Code.S3Buckt: there is no such property',
       'Broken.Timeout: "20" is no integer',
     ]);
@@ -429,6 +418,23 @@ describe('metrics', () => {
 });
 
 describe('parameters that are wrong are named before anything is deployed', () => {
+  /** Judges the parameters as serverless does, with the defaults of serverless.yml for the others. */
+  const judge = (parameters: Record<string, string>) => {
+    const deployment = createRequire(import.meta.url)('../deployment.cjs');
+    const { params } = parse(readFileSync(join(root, 'serverless.yml'), 'utf8'), { logLevel: 'silent' });
+    return deployment({
+      options: { param: Object.entries(parameters).map(([name, value]) => `${name}=${value}`) },
+      resolveVariable: async (variable: string) => {
+        const name = variable.slice('param:'.length).split(',')[0] ?? '';
+        return { ...params.default, ...parameters }[name];
+      },
+    });
+  };
+
+  test('the defaults are not', async () => {
+    expect(await judge({})).toMatchObject({ authorizer: { type: 'aws_iam' } });
+  });
+
   test.each<[Record<string, string>, string]>([
     [{ atlasSecretId: 'a b' }, 'atlasSecretId must be the name or ARN of a secret'],
     [{ atlasSecretId: 'atlas/{projectId}' }, 'atlasSecretId must be'],
@@ -447,23 +453,15 @@ describe('parameters that are wrong are named before anything is deployed', () =
     [{ subnetIds: 'vpc-1', securityGroupIds: 'sg-1' }, 'subnetIds must be ids of subnets'],
     [{ secretId: 'x' }, 'there is no parameter secretId'],
   ])('%j', async (parameters, message) => {
-    const { stderr, stdout } = await packageWith(parameters).then(
-      () => ({ stderr: '', stdout: '' }),
-      (error: { stderr: string; stdout: string }) => error,
-    );
-    expect(stdout + stderr).toContain(message);
+    await expect(judge(parameters)).rejects.toThrow(message);
   });
 
-  test('all of them at once, in one message', async () => {
-    const { stderr, stdout } = await packageWith({
-      logRetentionDays: '2',
-      corsOrigins: '*',
-      kmsKeyArn: 'x',
-    }).then(
-      () => ({ stderr: '', stdout: '' }),
-      (error: { stderr: string; stdout: string }) => error,
+  test('all of them at once, in one message, by serverless itself', async () => {
+    const wrong = { logRetentionDays: '2', corsOrigins: '*', kmsKeyArn: 'x', nonsense: '1' };
+    const { stdout, stderr } = await packageService(wrong).then(
+      () => ({ stdout: '', stderr: '' }),
+      (error: { stdout: string; stderr: string }) => error,
     );
-    const text = stdout + stderr;
-    for (const name of ['logRetentionDays', 'corsOrigins', 'kmsKeyArn']) expect(text.split(name)).toHaveLength(2);
+    for (const name of Object.keys(wrong)) expect((stdout + stderr).split(name)).toHaveLength(2);
   });
 });

@@ -1,0 +1,43 @@
+/** Packages the service in a folder of its own, as `serverless package` does on any machine. */
+
+import { execFile } from 'node:child_process';
+import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+
+const root = new URL('..', import.meta.url).pathname;
+const sources = [
+  'serverless.yml',
+  'package.json',
+  'bundle.js',
+  'deployment.cjs',
+  'functions',
+  'lib',
+  'resources',
+  'workflows',
+];
+
+export type Resource = { Type: string; Properties: Record<string, unknown> };
+
+/**
+ * @param parameters as they would be given with `--param`
+ * @returns the zip and the CloudFormation template
+ * @throws what serverless printed, where it refuses
+ */
+export async function packageService(parameters: Record<string, string> = {}) {
+  const folder = mkdtempSync(join(tmpdir(), 'atlas-live-migration-'));
+  try {
+    for (const source of sources) cpSync(join(root, source), join(folder, source), { recursive: true });
+    symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'));
+    const args = Object.entries(parameters).flatMap(([name, value]) => ['--param', `${name}=${value}`]);
+    await promisify(execFile)(join(root, 'node_modules/.bin/serverless'), ['package', ...args], { cwd: folder });
+    const read = (name: string) => readFileSync(join(folder, '.serverless', name));
+    const template = JSON.parse(read('cloudformation-template-update-stack.json').toString()) as {
+      Resources: Record<string, Resource>;
+    };
+    return { zip: read('atlas-live-migration.zip'), template };
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
