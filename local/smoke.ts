@@ -1,10 +1,10 @@
 /** `npm run smoke`: asks a deployed API for one live migration, and says in plain words what is wrong where something is. */
 
-import { parseArgs } from 'node:util';
 import { CloudFormationClient, DescribeStacksCommand } from '@aws-sdk/client-cloudformation';
 import { fromNodeProviderChain } from '@aws-sdk/credential-providers';
 import { AwsClient } from 'aws4fetch';
 import type { FailureName, LiveMigration, Problem } from '#contract';
+import { readCommandLine, twoIds } from './command-line.ts';
 
 const usage = `Usage: npm run smoke -- --stage STAGE GROUP_ID LIVE_MIGRATION_ID [options]
   --stage STAGE    the stage that was deployed (dev)
@@ -36,32 +36,16 @@ function stop(what: string, ...more: string[]): never {
   process.exit(1);
 }
 
-function readOptions() {
-  try {
-    const { values, positionals } = parseArgs({
-      allowPositionals: true,
-      options: {
-        stage: { type: 'string', default: 'dev' },
-        region: { type: 'string', default: process.env['AWS_REGION'] || 'us-east-1' },
-        url: { type: 'string' },
-        token: { type: 'string' },
-        help: { type: 'boolean', default: false },
-      },
-    });
-    if (values.help) {
-      console.log(usage);
-      process.exit(0);
-    }
-    const [groupId, liveMigrationId, ...rest] = positionals;
-    if (!groupId || !liveMigrationId || rest.length > 0) throw new Error('Two ids are needed.');
-    return { ...values, groupId, liveMigrationId };
-  } catch (error) {
-    console.error(`${(error as Error).message}\n${usage}`);
-    process.exit(2);
-  }
-}
-
-const { stage, region, url, token, groupId, liveMigrationId } = readOptions();
+const { stage, region, url, token, groupId, liveMigrationId } = readCommandLine(
+  usage,
+  {
+    stage: { type: 'string', default: 'dev' },
+    region: { type: 'string', default: process.env['AWS_REGION'] || 'us-east-1' },
+    url: { type: 'string' },
+    token: { type: 'string' },
+  },
+  (options, positionals) => ({ ...options, ...twoIds(positionals) }),
+);
 
 const credentials = async () =>
   fromNodeProviderChain()().catch(() =>

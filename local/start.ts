@@ -3,7 +3,7 @@
 import { once } from 'node:events';
 import { connect, createServer } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { parseArgs } from 'node:util';
+import { readCommandLine } from './command-line.ts';
 import { demoGroupId, demoIds, demoProjects } from './demo-migrations.ts';
 import { type ChallengeName, challengeForms } from './digest-verifier.ts';
 import { startEmbeddedAtlas } from './embedded-atlas.ts';
@@ -25,31 +25,10 @@ function stop(message: string): never {
   process.exit(1);
 }
 
-function readOptions() {
-  try {
-    const { values } = parseArgs({
-      options: {
-        port: { type: 'string', default: '3000' },
-        'lambda-port': { type: 'string', default: '3002' },
-        challenge: { type: 'string', default: 'atlas' },
-        help: { type: 'boolean', default: false },
-      },
-    });
-    if (values.help) {
-      console.log(usage);
-      process.exit(0);
-    }
-    if (!Object.hasOwn(challengeForms, values.challenge))
-      throw new Error(`There is no challenge "${values.challenge}".`);
-    const port = (option: 'port' | 'lambda-port') => {
-      const number = Number(values[option]);
-      if (Number.isInteger(number) && number > 0 && number < 65536) return number;
-      throw new Error(`--${option} must be a port number from 1 to 65535.`);
-    };
-    return { port: port('port'), lambdaPort: port('lambda-port'), challenge: values.challenge as ChallengeName };
-  } catch (error) {
-    return stop(`${(error as Error).message}\n${usage}`);
-  }
+function portOf(option: string, text: string): number {
+  const number = Number(text);
+  if (Number.isInteger(number) && number > 0 && number < 65536) return number;
+  throw new Error(`--${option} must be a port number from 1 to 65535.`);
 }
 
 /** Tells now, and not in the middle of the start, that a port is taken. */
@@ -131,7 +110,23 @@ const examples = (http: string, invoke: string) => {
 `;
 };
 
-const { port, lambdaPort, challenge } = readOptions();
+const { port, lambdaPort, challenge } = readCommandLine(
+  usage,
+  {
+    port: { type: 'string', default: '3000' },
+    'lambda-port': { type: 'string', default: '3002' },
+    challenge: { type: 'string', default: 'atlas' },
+  },
+  ({ port, 'lambda-port': lambdaPort, challenge }, [stray]) => {
+    if (stray) throw new Error(`There is nothing to do with "${stray}".`);
+    if (!Object.hasOwn(challengeForms, challenge)) throw new Error(`There is no challenge "${challenge}".`);
+    return {
+      port: portOf('port', port),
+      lambdaPort: portOf('lambda-port', lambdaPort),
+      challenge: challenge as ChallengeName,
+    };
+  },
+);
 process.on('SIGINT', () => process.exit(0));
 process.on('SIGTERM', () => process.exit(0));
 

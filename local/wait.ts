@@ -3,8 +3,8 @@
  * The progress goes to standard error, the document at the end to standard output.
  */
 
-import { parseArgs } from 'node:util';
 import type { LiveMigration, StatusChanged } from '#contract';
+import { readCommandLine, twoIds } from './command-line.ts';
 import { startExecution, TaskError } from './state-machine.ts';
 
 const usage = `Usage: npm run wait -- GROUP_ID LIVE_MIGRATION_ID [options]
@@ -20,37 +20,24 @@ const exitCodes: Record<string, number> = {
   LiveMigrationWaitTimedOut: 5,
 };
 
-function readOptions() {
-  try {
-    const { values, positionals } = parseArgs({
-      allowPositionals: true,
-      options: {
-        until: { type: 'string', default: 'TERMINAL' },
-        'poll-seconds': { type: 'string', default: '2' },
-        'give-up-after-seconds': { type: 'string', default: '86400' },
-        endpoint: { type: 'string', default: 'http://127.0.0.1:3002' },
-        help: { type: 'boolean', default: false },
-      },
-    });
-    if (values.help) {
-      console.log(usage);
-      process.exit(0);
-    }
-    const [groupId, liveMigrationId, ...rest] = positionals;
-    if (!groupId || !liveMigrationId || rest.length > 0) throw new Error('Two ids are needed.');
-    const pollSeconds = Number(values['poll-seconds']);
-    const giveUpAfterSeconds = Number(values['give-up-after-seconds']);
-    return {
-      endpoint: values.endpoint,
-      input: { groupId, liveMigrationId, until: values.until, pollSeconds, giveUpAfterSeconds },
-    };
-  } catch (error) {
-    console.error(`${(error as Error).message}\n${usage}`);
-    process.exit(2);
-  }
-}
-
-const { endpoint, input } = readOptions();
+const { endpoint, input } = readCommandLine(
+  usage,
+  {
+    until: { type: 'string', default: 'TERMINAL' },
+    'poll-seconds': { type: 'string', default: '2' },
+    'give-up-after-seconds': { type: 'string', default: '86400' },
+    endpoint: { type: 'string', default: 'http://127.0.0.1:3002' },
+  },
+  ({ until, 'poll-seconds': pollSeconds, 'give-up-after-seconds': giveUpAfterSeconds, endpoint }, positionals) => ({
+    endpoint,
+    input: {
+      ...twoIds(positionals),
+      until,
+      pollSeconds: Number(pollSeconds),
+      giveUpAfterSeconds: Number(giveUpAfterSeconds),
+    },
+  }),
+);
 const startedAt = Date.now();
 const inPlace = process.stderr.isTTY;
 

@@ -115,10 +115,11 @@ test.each(['port', 'lambda-port'])('a taken --%s is named, with what to do', asy
 test.each([
   [['--port', 'x'], '--port must be a port number'],
   [['--challenge', 'none'], 'There is no challenge "none".'],
+  [['4000'], 'There is nothing to do with "4000".'],
   [['--nonsense'], "Unknown option '--nonsense'"],
 ])('%j is refused with the usage', async (args, message) => {
   const { child, output } = await start(args);
-  expect(child.exitCode).toBe(1);
+  expect(child.exitCode).toBe(2);
   expect(output).toContain(message);
   expect(output).toContain('Usage: npm start');
 });

@@ -1,0 +1,44 @@
+/** The command line of the programs in this folder: --help, the usage where something is wrong, exit code 2 for that. */
+
+import { parseArgs } from 'node:util';
+
+type Texts = Record<string, { type: 'string'; default?: string }>;
+
+/**
+ * @param usage what to print for --help, and after what is wrong
+ * @param options the options; each takes a text
+ * @param judge makes of them, and of what stands beside them, what the program wants; throws an Error with what is wrong
+ */
+export function readCommandLine<O extends Texts, T>(
+  usage: string,
+  options: O,
+  judge: (
+    values: { [name in keyof O]: O[name] extends { default: string } ? string : string | undefined },
+    positionals: string[],
+  ) => T,
+): T {
+  try {
+    const { values, positionals } = parseArgs({
+      allowPositionals: true,
+      options: { ...options, help: { type: 'boolean' } },
+    }) as {
+      values: Record<string, unknown>;
+      positionals: string[];
+    };
+    if (values['help']) {
+      console.log(usage);
+      process.exit(0);
+    }
+    return judge(values as never, positionals);
+  } catch (error) {
+    console.error(`${(error as Error).message}\n${usage}`);
+    return process.exit(2);
+  }
+}
+
+/** The two ids that a program wants beside its options. */
+export function twoIds(positionals: string[]): { groupId: string; liveMigrationId: string } {
+  const [groupId, liveMigrationId, ...rest] = positionals;
+  if (!groupId || !liveMigrationId || rest.length > 0) throw new Error('Two ids are needed.');
+  return { groupId, liveMigrationId };
+}
