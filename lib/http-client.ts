@@ -39,26 +39,29 @@ const MAX_IDLE_MS = 3000;
 /** A pooled socket was dead when the request was written to it: nothing is wrong with the server. */
 class DeadSocket extends Error {}
 
+const utf8 = new TextDecoder('utf-8', { fatal: true });
+const limit = { maxOutputLength: MAX_BODY_BYTES };
+
+const decoders: Record<string, (bytes: Buffer) => Buffer> = {
+  identity: (bytes) => bytes,
+  gzip: (bytes) => zlib.gunzipSync(bytes, limit),
+  // "deflate" means zlib's format (RFC 9110, section 8.4.1.2), but some servers send the raw stream.
+  deflate: (bytes) => ((bytes[0] ?? 0) % 16 === 8 ? zlib.inflateSync(bytes, limit) : zlib.inflateRawSync(bytes, limit)),
+};
+
+/** @returns undefined for an encoding that nobody asked for, or bytes that are not in theirs */
 function decode(body: Buffer, encoding = 'identity'): string | undefined {
-  const limit = { maxOutputLength: MAX_BODY_BYTES };
-  const decoders: Record<string, (bytes: Buffer) => Buffer> = {
-    identity: (bytes) => bytes,
-    gzip: (bytes) => zlib.gunzipSync(bytes, limit),
-    // "deflate" means zlib's format (RFC 9110, section 8.4.1.2), but some servers send the raw stream.
-    deflate: (bytes) =>
-      (bytes[0] ?? 0) % 16 === 8 ? zlib.inflateSync(bytes, limit) : zlib.inflateRawSync(bytes, limit),
-  };
+  let bytes: Buffer | undefined;
   try {
-    const bytes = decoders[encoding.toLowerCase()]?.(body);
-    if (!bytes) return undefined;
-    try {
-      return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
-    } catch {
-      // Atlas declares ISO-8859-1 on its errors, whatever the bytes are; so the bytes decide, not the declaration.
-      return bytes.toString('latin1');
-    }
+    bytes = decoders[encoding.toLowerCase()]?.(body);
   } catch {
     return undefined;
+  }
+  try {
+    return bytes && utf8.decode(bytes);
+  } catch {
+    // Atlas declares ISO-8859-1 on its errors, whatever the bytes are; so the bytes decide, not the declaration.
+    return bytes?.toString('latin1');
   }
 }
 
