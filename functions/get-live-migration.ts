@@ -23,6 +23,7 @@ const credentials = createCredentialsStore(
   (text, secretId) => readSecret(text, secretId, configuration.baseUrl),
   configuration,
 );
+credentials.warmUp();
 const askAtlas = createAtlasClient(createHttpClient(), configuration.atlasTimeoutMs);
 const getLiveMigration = createGetLiveMigration(credentials, askAtlas);
 

@@ -23,6 +23,11 @@ const MAX_SECRETS = 1000;
 
 export type CredentialsStore = {
   /**
+   * Starts the first read of a secret that all projects share, so that it is under way while the rest loads. Whoever
+   * asks meanwhile waits for the same read; if it fails, the first question reads anew.
+   */
+  warmUp(): void;
+  /**
    * @returns the credentials for a project: the same object for as long as the secret's text is the same
    * @throws Failure `SecretUnavailable` or `SecretInvalid`
    */
@@ -56,6 +61,7 @@ export function createCredentialsStore(
     read: (id: string, signal: AbortSignal) => Promise<Held>;
   };
   const entries = new Map<string, Entry>();
+  const warming = new AbortController();
 
   const newEntry = (): Entry => {
     const entry: Entry = {
@@ -97,13 +103,23 @@ export function createCredentialsStore(
   };
 
   return {
+    warmUp() {
+      if (secretId.includes('{groupId}')) return;
+      entryFor(secretId)
+        .read(secretId, warming.signal)
+        .catch(() => undefined);
+    },
+
     async current(groupId, call) {
       const id = idFor(groupId);
       const entry = entryFor(id);
       const { held } = entry;
       if (!held) {
         try {
-          return (await read(entry, id, FIRST_READ_MS, call)).credentials;
+          const reading = read(entry, id, FIRST_READ_MS, call);
+          // From here on it is this call's time that counts, whoever began the read.
+          warming.abort();
+          return (await reading).credentials;
         } finally {
           if (!entry.held) entries.delete(id);
         }

@@ -82,7 +82,6 @@ describe('time: the answer leaves before the function is ended', () => {
   });
 
   test('who gives up does not take the others with it', async () => {
-    const handler = await coldStart();
     const held: (() => void)[] = [];
     secretsManager.intercept = (request, response) => {
       held.push(() => {
@@ -91,6 +90,7 @@ describe('time: the answer leaves before the function is ended', () => {
       });
       return true;
     };
+    const handler = await coldStart();
     const patient = ask(handler);
     expect(await ask(handler, 'direct', {}, 600)).toMatchObject({ failure: 'SecretUnavailable' });
     for (const release of held) release();
@@ -101,8 +101,9 @@ describe('time: the answer leaves before the function is ended', () => {
   test('no timer and no request outlives its invocation', async () => {
     const timers = () => process.getActiveResourcesInfo().filter((name) => name === 'Timeout').length;
     const closed: Promise<unknown>[] = [];
-    answerRaw((_response, socket) => closed.push(once(socket, 'close')));
     const handler = await coldStart({ ATLAS_TIMEOUT_MS: '50' });
+    await ask(handler);
+    answerRaw((_response, socket) => closed.push(once(socket, 'close')));
     const before = timers();
     await ask(handler);
     expect(timers()).toBe(before);

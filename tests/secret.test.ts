@@ -222,6 +222,23 @@ describe('a key for each project', () => {
   });
 });
 
+test('is read once where the first question comes while it is read already', async () => {
+  const handler = await coldStart();
+  expect(await ask(handler)).toEqual({ document });
+  expect(secretsManager.counters.reads).toBe(1);
+});
+
+test('is asked for as soon as the function starts, before any question', async () => {
+  const read = new Promise<void>((resolve) => {
+    secretsManager.intercept = () => {
+      resolve();
+      return false;
+    };
+  });
+  await coldStart();
+  await read;
+});
+
 describe('is read', () => {
   beforeEach(() => vi.useFakeTimers({ toFake: ['Date'] }));
   const pass = (seconds: number) => vi.setSystemTime(Date.now() + seconds * 1000);
