@@ -1,0 +1,54 @@
+/** Makes what the processes run: the function as it is packaged, bare bundles of its parts, and this folder's scripts. */
+
+import { execFile } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { promisify } from 'node:util';
+import { type BuildOptions, build } from 'esbuild';
+import { unzipSync } from 'fflate';
+
+const root = new URL('..', import.meta.url).pathname;
+const outdir = join(root, '.build/bench');
+
+/** Packages as a deployment does, and unpacks the zip where Lambda would: with no package.json above it. */
+async function packageFunction() {
+  await promisify(execFile)(join(root, 'node_modules/.bin/serverless'), ['package'], { cwd: root });
+  const zip = readFileSync(join(root, '.serverless/atlas-live-migration.zip'));
+  const taskRoot = mkdtempSync(join(tmpdir(), 'atlas-live-migration-'));
+  for (const [name, content] of Object.entries(unzipSync(zip))) {
+    mkdirSync(join(taskRoot, dirname(name)), { recursive: true });
+    writeFileSync(join(taskRoot, name), content);
+  }
+  return { zipBytes: zip.length, taskRoot };
+}
+
+const scripts = (...names: string[]): BuildOptions => ({
+  absWorkingDir: root,
+  entryPoints: names.map((name) => `bench/${name}.ts`),
+  outdir,
+  outExtension: { '.js': '.cjs' },
+});
+
+export async function makeBuilds() {
+  const { bundling } = (await import('../bundle.js' as string)) as { bundling: BuildOptions };
+  const { zipBytes, taskRoot } = await packageFunction();
+  // As they are written: the SDK and digest-fetch come from node_modules.
+  await build({
+    ...scripts('child', 'floor', 'usual'),
+    bundle: true,
+    packages: 'external',
+    platform: 'node',
+    format: 'cjs',
+  });
+  // As anybody would bundle them: without what our plugins take out or replace.
+  await build({ ...bundling, ...scripts('bare-client', 'bare-middy'), plugins: [] });
+  return {
+    zipBytes,
+    taskRoot,
+    product: join(taskRoot, 'functions/get-live-migration.js'),
+    outdir,
+    module: (name: 'floor' | 'usual' | 'bare-client' | 'bare-middy') => join(outdir, `${name}.cjs`),
+    remove: () => rmSync(taskRoot, { recursive: true }),
+  };
+}

@@ -1,0 +1,44 @@
+/** The process that a contender runs in: loads its module as Lambda would, then does what it is told and sends figures. */
+
+import { createRequire } from 'node:module';
+import { type LambdaHandler, lambdaContext } from '../local/invoke-endpoint.ts';
+
+export type Task = { name: 'load' | 'inTurn' | 'atOnce' | 'memory'; calls: number };
+
+const file = process.argv[2] ?? '';
+const event = { groupId: process.env['BENCH_GROUP_ID'], liveMigrationId: process.env['BENCH_LIVE_MIGRATION_ID'] };
+
+const before = performance.now();
+const { handler } = createRequire(file)(file) as { handler: LambdaHandler };
+const loadMs = performance.now() - before;
+
+/** Milliseconds for one answer, which must be the right one: failures are fast. */
+async function call(): Promise<number> {
+  const context = lambdaContext('getLiveMigration', 20_000);
+  const start = performance.now();
+  const answer = (await handler(event, context)) as { status?: unknown };
+  const ms = performance.now() - start;
+  if (answer.status !== 'WORKING') throw new Error(`${file} answered ${JSON.stringify(answer)}`);
+  return ms;
+}
+
+const tasks: Record<Task['name'], (calls: number) => Promise<number[]>> = {
+  load: async () => [loadMs],
+  inTurn: async (calls) => {
+    const times: number[] = [];
+    for (let made = 0; made < calls; made += 1) times.push(await call());
+    return times;
+  },
+  atOnce: (calls) => Promise.all(Array.from({ length: calls }, call)),
+  /** Bytes of live heap and of the process. */
+  memory: async () => {
+    for (let time = 0; time < 3; time += 1) {
+      await new Promise(setImmediate);
+      globalThis.gc?.();
+    }
+    const { heapUsed, rss } = process.memoryUsage();
+    return [heapUsed, rss];
+  },
+};
+
+process.on('message', async ({ name, calls }: Task) => process.send?.(await tasks[name](calls)));

@@ -1,0 +1,82 @@
+/** What every contender asks: an embedded Atlas with one key and one migration, and the secret that holds the key. */
+
+import type { Socket } from 'node:net';
+import { startEmbeddedAtlas } from '../local/embedded-atlas.ts';
+import { startEmbeddedSecretsManager } from '../local/embedded-secrets-manager.ts';
+
+const groupId = '5f1b2c3d4e5f6a7b8c9d0e1f';
+const liveMigrationId = '7e68e12770616e75e6df43d0';
+const [publicKey, privateKey] = ['kqzjwxyv', '0a1b2c3d-PRIVATE-KEY-4e5f'];
+const secretId = 'atlas/bench';
+
+const portOf = (origin: string) => Number(new URL(origin).port);
+
+/** What the servers saw. */
+export type Traffic = {
+  atlasRequests: number;
+  atlasConnections: number;
+  secretReads: number;
+  secretConnections: number;
+};
+
+export async function startUpstream() {
+  const entity = {
+    _id: liveMigrationId,
+    status: 'WORKING',
+    migrationHosts: ['vm001.example.com'],
+    lagTimeSeconds: 42,
+    readyForCutover: false,
+  };
+  const atlas = await startEmbeddedAtlas({ projects: { [groupId]: { [liveMigrationId]: () => entity } } });
+  const secretsManager = await startEmbeddedSecretsManager();
+  atlas.keys[publicKey] = privateKey;
+  secretsManager.secrets[secretId] = JSON.stringify({ publicKey, privateKey });
+  const secretSockets = new Set<Socket>();
+  secretsManager.intercept = ({ socket }) => {
+    secretSockets.add(socket);
+    return false;
+  };
+
+  const seen = (): Traffic => ({
+    atlasRequests: atlas.counters.requests,
+    atlasConnections: atlas.counters.connections,
+    secretReads: secretsManager.counters.reads,
+    secretConnections: secretSockets.size,
+  });
+
+  return {
+    ports: { atlas: portOf(atlas.origin), secretsManager: portOf(secretsManager.origin) },
+    /** The variables of a function that asks here. */
+    environment: {
+      ATLAS_SECRET_ID: secretId,
+      ATLAS_BASE_URL: atlas.baseUrl,
+      AWS_ENDPOINT_URL_SECRETS_MANAGER: secretsManager.origin,
+      AWS_ACCESS_KEY_ID: 'AKIABENCHBENCHBENCHB',
+      AWS_SECRET_ACCESS_KEY: 'AWS-SECRET-ACCESS-KEY-of-the-benchmark',
+      AWS_SESSION_TOKEN: 'AWS-SESSION-TOKEN-of-the-benchmark',
+      AWS_REGION: 'us-east-1',
+      POWERTOOLS_LOG_LEVEL: 'SILENT',
+      BENCH_GROUP_ID: groupId,
+      BENCH_LIVE_MIGRATION_ID: liveMigrationId,
+      // The floor reads no secret.
+      BENCH_PUBLIC_KEY: publicKey,
+      BENCH_PRIVATE_KEY: privateKey,
+    },
+    /** Counts what `work` makes the servers see. */
+    async trafficOf(work: () => Promise<unknown>): Promise<Traffic> {
+      Object.assign(atlas.counters, { requests: 0, connections: 0 });
+      secretsManager.counters.reads = 0;
+      secretSockets.clear();
+      await work();
+      return seen();
+    },
+    /** Forgets the requests that the embedded Atlas keeps for tests: thousands of them would slow it down. */
+    forget() {
+      atlas.seen.length = 0;
+      secretSockets.clear();
+    },
+    close: () => Promise.all([atlas.close(), secretsManager.close()]),
+  };
+}
+
+export type Upstream = Awaited<ReturnType<typeof startUpstream>>;
