@@ -30,6 +30,7 @@ const list = (text) =>
     .split(',')
     .map((item) => item.trim())
     .filter(Boolean);
+const isFilled = (text) => list(text).length > 0;
 const isWholeNumber = (text, least, most) => /^\d+$/.test(text) && Number(text) >= least && Number(text) <= most;
 const isHttps = (text) => URL.canParse(text) && new URL(text).protocol === 'https:';
 
@@ -54,11 +55,11 @@ async function findProblems(parameters, given) {
   );
   check(
     'atlasBaseUrl',
-    optional((text) => readBaseUrl(text) !== undefined),
+    optional((text) => isHttps(text) && readBaseUrl(text) !== undefined),
     baseUrlRule,
   );
   check('jwtIssuer', optional(isHttps), 'must be an https URL');
-  if (Boolean(parameters.jwtIssuer) !== Boolean(parameters.jwtAudience)) {
+  if (Boolean(parameters.jwtIssuer) !== isFilled(parameters.jwtAudience)) {
     problems.push('jwtIssuer and jwtAudience are needed together');
   }
   check('corsOrigins', each(isOrigin), 'must be origins such as https://app.example.com, parted by commas');
@@ -91,7 +92,7 @@ async function findProblems(parameters, given) {
     each((id) => /^sg-[0-9a-f]+$/.test(id)),
     'must be ids of security groups, parted by commas',
   );
-  if (Boolean(parameters.subnetIds) !== Boolean(parameters.securityGroupIds)) {
+  if (isFilled(parameters.subnetIds) !== isFilled(parameters.securityGroupIds)) {
     problems.push('subnetIds and securityGroupIds are needed together');
   }
   return problems;
@@ -101,7 +102,8 @@ async function findProblems(parameters, given) {
 function secretArn(id) {
   // The id of a project has 24 characters.
   const pattern = id.replaceAll('{groupId}', '?'.repeat(24));
-  if (pattern.startsWith('arn:')) return /-\w{6}$/.test(pattern) ? pattern : `${pattern}-??????`;
+  // An ARN may be whole or without them; a name that ends like them can't be told from a whole one.
+  if (pattern.startsWith('arn:')) return [pattern, `${pattern}-??????`];
   const account = [
     'arn:',
     { Ref: 'AWS::Partition' },
@@ -138,7 +140,7 @@ module.exports = async ({ options, resolveVariable }) => {
   } = parameters;
   return {
     httpApi: {
-      ...(corsOrigins
+      ...(isFilled(corsOrigins)
         ? {
             cors: {
               allowedOrigins: list(corsOrigins),
@@ -161,7 +163,7 @@ module.exports = async ({ options, resolveVariable }) => {
         : {}),
     },
     authorizer: jwtIssuer ? { name: 'jwt' } : { type: 'aws_iam' },
-    vpc: subnetIds ? { subnetIds: list(subnetIds), securityGroupIds: list(securityGroupIds) } : null,
+    vpc: isFilled(subnetIds) ? { subnetIds: list(subnetIds), securityGroupIds: list(securityGroupIds) } : null,
     reservedConcurrency: reservedConcurrency ? Number(reservedConcurrency) : null,
     statements: [
       { Effect: 'Allow', Action: 'secretsmanager:GetSecretValue', Resource: secretArn(parameters.atlasSecretId) },

@@ -1,20 +1,18 @@
 /** Makes what the processes run: the function as it is packaged, bare bundles of its parts, and this folder's scripts. */
 
-import { execFile } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { promisify } from 'node:util';
 import { type BuildOptions, build } from 'esbuild';
 import { unzipSync } from 'fflate';
+import { packageService } from '../tests/packaging.ts';
 
 const root = new URL('..', import.meta.url).pathname;
 const outdir = join(root, '.build/bench');
 
-/** Packages as a deployment does, and unpacks the zip where Lambda would: with no package.json above it. */
+/** Unpacks the zip where Lambda would: with no package.json above it. */
 async function packageFunction() {
-  await promisify(execFile)(join(root, 'node_modules/.bin/serverless'), ['package'], { cwd: root });
-  const zip = readFileSync(join(root, '.serverless/atlas-live-migration.zip'));
+  const { zip } = await packageService();
   const taskRoot = mkdtempSync(join(tmpdir(), 'atlas-live-migration-'));
   for (const [name, content] of Object.entries(unzipSync(zip))) {
     mkdirSync(join(taskRoot, dirname(name)), { recursive: true });

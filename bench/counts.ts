@@ -11,15 +11,20 @@ const situations = ['cold', 'warm', `burst of ${burst} cold`, `burst of ${burst}
 
 /** What the servers see of a contender in each situation: of its first call, its second, and calls made all at once. */
 export async function countTraffic(contender: Contender, { trafficOf }: Upstream): Promise<Record<string, Traffic>> {
-  const alone = startContender(contender);
-  const together = startContender(contender);
+  const started: ReturnType<typeof startContender>[] = [];
+  // A cold call begins with the process: what is asked while it loads counts too.
+  const cold = () => {
+    const contenderProcess = startContender(contender);
+    started.unshift(contenderProcess);
+    return contenderProcess;
+  };
   const traffic = [
-    await trafficOf(() => alone.inTurn(1)),
-    await trafficOf(() => alone.inTurn(1)),
-    await trafficOf(() => together.atOnce(burst)),
-    await trafficOf(() => together.atOnce(burst)),
+    await trafficOf(() => cold().inTurn(1)),
+    await trafficOf(() => started[0]?.inTurn(1) ?? Promise.reject()),
+    await trafficOf(() => cold().atOnce(burst)),
+    await trafficOf(() => started[0]?.atOnce(burst) ?? Promise.reject()),
   ];
-  await Promise.all([alone.end(), together.end()]);
+  await Promise.all(started.map(({ end }) => end()));
   return Object.fromEntries(situations.map((situation, at) => [situation, traffic[at] as Traffic]));
 }
 

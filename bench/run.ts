@@ -34,7 +34,10 @@ const contender = (name: string, module: string, environment: Record<string, str
   environment: { ...upstream.environment, ...environment },
 });
 const product = contender('the packaged function', builds.product);
-const productLogging = contender('the packaged function, logging', builds.product, { POWERTOOLS_LOG_LEVEL: 'INFO' });
+const productLogging = contender('the packaged function, with its log and metrics', builds.product, {
+  POWERTOOLS_LOG_LEVEL: 'INFO',
+  POWERTOOLS_METRICS_DISABLED: 'false',
+});
 const usual = contender('what people would write', builds.module('usual'));
 const floor = contender('the floor', builds.module('floor'));
 const bareClient = contender('the bare Secrets Manager client', builds.module('bare-client'));

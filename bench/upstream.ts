@@ -56,6 +56,7 @@ export async function startUpstream() {
       AWS_SESSION_TOKEN: 'AWS-SESSION-TOKEN-of-the-benchmark',
       AWS_REGION: 'us-east-1',
       POWERTOOLS_LOG_LEVEL: 'SILENT',
+      POWERTOOLS_METRICS_DISABLED: 'true',
       BENCH_GROUP_ID: groupId,
       BENCH_LIVE_MIGRATION_ID: liveMigrationId,
       // The floor reads no secret.

@@ -33,8 +33,11 @@ function openEnvelope(httpStatus: number, value: unknown): { status: number; con
   if (!isObject(value) || typeof value['status'] !== 'number' || Object.hasOwn(value, '_id')) {
     return { status: httpStatus, content: value };
   }
+  const said = value['status'];
+  // No HTTP status, so no envelope; nor an entity, whose status is a word.
+  if (!Number.isInteger(said) || said < 100 || said > 599) return { status: httpStatus, content: undefined };
   // An error's own HTTP status is never overruled by what its body says.
-  const status = httpStatus >= 200 && httpStatus < 300 ? value['status'] : httpStatus;
+  const status = httpStatus >= 200 && httpStatus < 300 ? said : httpStatus;
   return { status, content: value['content'] ?? value['envelope'] };
 }
 
@@ -113,8 +116,8 @@ export function failureByStatus(reading: Reading, now: number): Failure {
     : failureFrom(reading, 'AtlasUnexpectedAnswer', 'Atlas answered with a status that is not understood');
 }
 
-/** A refused key gets the challenge again, with the body that every challenge has. */
-function keyWasRefused(answer: HttpAnswer, { errorCode }: Reading): boolean {
+/** Tells a 401 for the key itself, which comes with the challenge's own body, from one for what it may not see. */
+export function keyWasRefused(answer: HttpAnswer, { errorCode }: Reading): boolean {
   if (errorCode !== null && keyAcceptedCodes.has(errorCode)) return false;
   // Whoever reads an enveloped 401 has got past the authentication, which speaks plain HTTP.
   if (answer.status !== 401) return false;

@@ -16,7 +16,7 @@ export type ReadSecretText = (secretId: string, signal: AbortSignal) => Promise<
 const FIRST_READ_MS = 3000;
 /** Whoever still has old ones waits less. */
 const REFRESH_MS = 1000;
-/** After a read that failed or brought nothing new, Secrets Manager is left alone for this long. */
+/** How long an aged secret is used on after a refresh that failed, and a refused one is not read again. */
 const COOLDOWN_MS = 10_000;
 /** Secrets kept at once, where each project has its own. */
 const MAX_SECRETS = 1000;
@@ -121,7 +121,7 @@ export function createCredentialsStore(
           warming.abort();
           return (await reading).credentials;
         } finally {
-          if (!entry.held) entries.delete(id);
+          if (!entry.held && entries.get(id) === entry) entries.delete(id);
         }
       }
       if (isFresh(held) || Date.now() < entry.refreshAt) return held.credentials;

@@ -23,7 +23,7 @@ const objectOf = (value: unknown): Loose => (typeof value === 'object' && value 
 function onlyValue(event: Loose, name: string): unknown {
   const all: unknown = objectOf(event['multiValueQueryStringParameters'])[name];
   const last = objectOf(event['queryStringParameters'])[name];
-  return Array.isArray(all) && new Set(all).size > 1 ? all.join(',') : last;
+  return Array.isArray(all) && new Set(all).size > 1 ? all : last;
 }
 
 /**
@@ -40,7 +40,7 @@ function doorOf(source: unknown): Door {
   const context = objectOf(event['requestContext']);
   const path = objectOf(event['pathParameters']);
   const ids = { groupId: path['groupId'], liveMigrationId: path['liveMigrationId'] };
-  if (version === '2.0' && typeof context['http'] === 'object') {
+  if (version === '2.0' && typeof context['http'] === 'object' && context['http'] !== null) {
     // Payload 2.0 joins repeated parameters with commas, which no flag may hold.
     const query = objectOf(event['queryStringParameters']);
     return { name: 'http-api', fields: { ...ids, pretty: query['pretty'], envelope: query['envelope'] } };

@@ -42,18 +42,25 @@ class DeadSocket extends Error {}
 const utf8 = new TextDecoder('utf-8', { fatal: true });
 const limit = { maxOutputLength: MAX_BODY_BYTES };
 
-const decoders: Record<string, (bytes: Buffer) => Buffer> = {
-  identity: (bytes) => bytes,
-  gzip: (bytes) => zlib.gunzipSync(bytes, limit),
+const gunzip = (bytes: Buffer) => zlib.gunzipSync(bytes, limit);
+
+const decoders = new Map<string, (bytes: Buffer) => Buffer>([
+  ['identity', (bytes) => bytes],
+  ['gzip', gunzip],
+  // RFC 9110, section 8.4.1.3.
+  ['x-gzip', gunzip],
   // "deflate" means zlib's format (RFC 9110, section 8.4.1.2), but some servers send the raw stream.
-  deflate: (bytes) => ((bytes[0] ?? 0) % 16 === 8 ? zlib.inflateSync(bytes, limit) : zlib.inflateRawSync(bytes, limit)),
-};
+  [
+    'deflate',
+    (bytes) => ((bytes[0] ?? 0) % 16 === 8 ? zlib.inflateSync(bytes, limit) : zlib.inflateRawSync(bytes, limit)),
+  ],
+]);
 
 /** @returns undefined for an encoding that nobody asked for, or bytes that are not in theirs */
 function decode(body: Buffer, encoding = 'identity'): string | undefined {
   let bytes: Buffer | undefined;
   try {
-    bytes = decoders[encoding.toLowerCase()]?.(body);
+    bytes = decoders.get(encoding.trim().toLowerCase() || 'identity')?.(body);
   } catch {
     return undefined;
   }
@@ -96,6 +103,11 @@ function exchange(request: HttpRequest, agent: http.Agent, signal: AbortSignal):
 
     signal.addEventListener('abort', abort, { once: true });
     outgoing.on('error', fail);
+    // A switch of protocols that nobody asked for: its connection is no use, its status is an answer like any other.
+    outgoing.on('upgrade', ({ statusCode: status = 101, headers: answerHeaders }, socket) => {
+      socket.destroy();
+      end(() => resolve({ status, headers: answerHeaders, body: '' }));
+    });
     outgoing.on('response', (incoming) => {
       answered = true;
       const { statusCode: status = 0, headers: answerHeaders } = incoming;

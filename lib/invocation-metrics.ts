@@ -14,7 +14,7 @@ export const namespace = 'AtlasLiveMigration';
  *
  * | metric | unit | dimensions |
  * |---|---|---|
- * | Requests, SecretReads | count | outcome; door and outcome |
+ * | Requests, SecretReads | count | outcome; and door |
  * | AtlasLatency | milliseconds, retries included | as above; only where Atlas was asked |
  * | AtlasRequests | count, challenges included | as above; only where Atlas was asked |
  * | ReplicationLag | seconds | groupId and liveMigrationId; only where Atlas says |
@@ -23,7 +23,7 @@ export const namespace = 'AtlasLiveMigration';
 export function invocationMetrics(metrics: Metrics): MiddlewareObj<Question, unknown, Error, CallContext> {
   const write = ({ visit, call }: CallContext, outcome: string) => {
     const { attempts, atlasMs, atlasRequests, secretReads } = call.tally;
-    metrics.addDimensions({ outcome }).addDimensions({ door: visit.door, outcome });
+    metrics.addDimensions({ outcome }).addDimensions({ door: visit.door });
     metrics.addMetric('Requests', 'Count', 1).addMetric('SecretReads', 'Count', secretReads);
     if (attempts > 0) {
       metrics.addMetric('AtlasLatency', 'Milliseconds', atlasMs).addMetric('AtlasRequests', 'Count', atlasRequests);

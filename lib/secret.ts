@@ -55,6 +55,9 @@ export function readSecret(text: string, secretId: string, override: BaseUrl | u
 
   const baseUrl = () => {
     if (override) return override;
+    if (!['string', 'undefined'].includes(typeof (fields.get('baseurl') ?? undefined))) {
+      throw invalid(`has a baseUrl that cannot be used: it ${baseUrlRule}`);
+    }
     const government = [true, 'true'].includes(fields.get('ismongodbgovcloud') as boolean | string);
     const judged = readBaseUrl(textOf('baseurl') || (government ? governmentOrigin : commercialOrigin));
     if (!judged) throw invalid(`has a baseUrl that cannot be used: it ${baseUrlRule}`);

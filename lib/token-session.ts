@@ -1,6 +1,6 @@
 /** Authenticates requests to Atlas with a service account: one OAuth 2.0 access token, kept and shared by all calls. */
 
-import { accessDenied, failureByStatus, failureFrom, isObject, readAnswer } from './atlas-answer.ts';
+import { accessDenied, failureByStatus, failureFrom, isObject, keyWasRefused, readAnswer } from './atlas-answer.ts';
 import type { Session } from './digest-session.ts';
 import type { HttpAnswer, HttpRequest, Send } from './http-client.ts';
 import { singleFlight } from './single-flight.ts';
@@ -63,8 +63,9 @@ export function createTokenSession({ clientId, clientSecret }: ServiceAccount, o
 
     const old = kept && Date.now() < kept.expiresAt ? kept : undefined;
     const answer = await sendWith(old ?? (await fetchToken(tokenRequest, signal)));
-    if (answer.status !== 401 || !old) return answer;
-    // A kept token may have been revoked; a new one that is refused is refused for good.
+    // A kept token may have been revoked. A new one that is refused is refused for good, and one that is good but may
+    // not see this project is kept: Atlas hands out 50 a minute.
+    if (!old || !keyWasRefused(answer, readAnswer(answer))) return answer;
     if (kept === old) kept = undefined;
     return sendWith(kept ?? (await fetchToken(tokenRequest, signal)));
   };

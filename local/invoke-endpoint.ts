@@ -26,19 +26,32 @@ export function lambdaContext(functionName: string, timeoutMs: number): Context 
   } as Context;
 }
 
+/** The function that an Invoke request names; empty for other requests. */
+function nameOf(target: string): string {
+  const { pathname } = new URL(target, 'http://lambda');
+  try {
+    return decodeURIComponent(/^\/2015-03-31\/functions\/([^/]+)\/invocations$/.exec(pathname)?.[1] ?? '');
+  } catch {
+    return '';
+  }
+}
+
 /**
  * @param functionName what the function is called; its full name and its ARN end in that
  * @param port 0 lets the system choose a free one
  */
 export async function startInvokeEndpoint(functionName: string, handler: LambdaHandler, timeoutMs: number, port = 0) {
+  // The plain name, the name of a deployment (which ends in it), or an ARN, with or without a version or alias.
+  const names = new RegExp(`^(arn:.*:function:)?([\\w-]+-)?${functionName}(:[\\w$-]+)?$`);
+  const isName = (name: string) => names.test(name);
+
   const invoke = async (request: IncomingMessage, response: ServerResponse) => {
     const send = (status: number, body: unknown, headers = {}) =>
       response.writeHead(status, { 'content-type': 'application/json', ...headers }).end(JSON.stringify(body ?? null));
 
     const payload = await readBody(request);
-    const [, name = ''] = /^\/2015-03-31\/functions\/([^/]+)\/invocations$/.exec(request.url ?? '') ?? [];
-    const [plainName = ''] = decodeURIComponent(name).split(/:(?:\$LATEST|\d+)$/);
-    if (request.method !== 'POST' || !plainName.endsWith(functionName)) {
+    const name = nameOf(request.url ?? '');
+    if (request.method !== 'POST' || !isName(name)) {
       return send(
         404,
         { Type: 'User', Message: `Function not found: ${name}` },
@@ -55,6 +68,12 @@ export async function startInvokeEndpoint(functionName: string, handler: LambdaH
         { Type: 'User', message: 'The payload is not JSON.' },
         { 'x-amzn-errortype': 'InvalidRequestContentException' },
       );
+    }
+    const type = request.headers['x-amz-invocation-type'];
+    if (type === 'DryRun') return response.writeHead(204).end();
+    if (type === 'Event') {
+      response.writeHead(202).end();
+      return handler(event, lambdaContext(functionName, timeoutMs)).catch(() => undefined);
     }
     try {
       return send(200, await handler(event, lambdaContext(functionName, timeoutMs)));

@@ -55,20 +55,31 @@ const credentials = async () =>
     ),
   );
 
+/** What it means that CloudFormation does not tell, and what to do. */
+function refusal(
+  { name, message, $metadata }: Error & { $metadata?: { httpStatusCode?: number } },
+  stack: string,
+): [string, string] {
+  if (message.includes('does not exist')) {
+    return [`There is no stack ${stack} in ${region}.`, 'Deploy it first, or name another --stage or --region.'];
+  }
+  return $metadata?.httpStatusCode
+    ? [
+        `CloudFormation does not tell about the stack ${stack} (${name}).`,
+        'Your identity needs cloudformation:DescribeStacks; or give the address with --url.',
+      ]
+    : [
+        `CloudFormation cannot be reached (${name}).`,
+        'Check the network and the region; or give the address with --url.',
+      ];
+}
+
 async function lookUpUrl(): Promise<string> {
   const StackName = `atlas-live-migration-${stage}`;
   const client = new CloudFormationClient({ region, credentials: await credentials() });
-  const { Stacks } = await client.send(new DescribeStacksCommand({ StackName })).catch((error: Error) => {
-    const missing = error.message.includes('does not exist');
-    return stop(
-      missing
-        ? `There is no stack ${StackName} in ${region}.`
-        : `CloudFormation does not tell about the stack ${StackName} (${error.name}).`,
-      missing
-        ? 'Deploy it first, or name another --stage or --region.'
-        : 'Your identity needs cloudformation:DescribeStacks; or give the address with --url.',
-    );
-  });
+  const { Stacks } = await client
+    .send(new DescribeStacksCommand({ StackName }))
+    .catch((error) => stop(...refusal(error, StackName)));
   const found = Stacks?.[0]?.Outputs?.find(({ OutputKey }) => OutputKey === 'HttpApiUrl')?.OutputValue;
   return found ?? stop(`The stack ${StackName} has no HTTP API.`, 'Was it deployed from this serverless.yml?');
 }
@@ -80,7 +91,7 @@ async function ask(apiUrl: string): Promise<Response> {
   return aws.fetch(target);
 }
 
-const apiUrl = url ?? (await lookUpUrl());
+const apiUrl = (url ?? (await lookUpUrl())).replace(/\/+$/, '');
 const response = await ask(apiUrl).catch(() =>
   stop(`Nothing answers at ${apiUrl}.`, 'Check the address, and the way there from this machine.'),
 );

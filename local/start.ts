@@ -3,6 +3,7 @@
 import { once } from 'node:events';
 import { connect, createServer } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { readConfiguration } from '../lib/configuration.ts';
 import { readCommandLine } from './command-line.ts';
 import { demoGroupId, demoIds, demoProjects } from './demo-migrations.ts';
 import { type ChallengeName, challengeForms } from './digest-verifier.ts';
@@ -80,6 +81,8 @@ async function embedServices(challenge: ChallengeName): Promise<string[]> {
     AWS_SESSION_TOKEN: '',
     AWS_REGION: 'us-east-1',
   });
+  // The SDK would prefer a profile to the keys above.
+  delete process.env['AWS_PROFILE'];
   delete process.env['ATLAS_BASE_URL'];
   return [
     `  embedded Atlas            ${atlas.baseUrl} (challenge: ${challenge})`,
@@ -120,11 +123,9 @@ const { port, lambdaPort, challenge } = readCommandLine(
   ({ port, 'lambda-port': lambdaPort, challenge }, [stray]) => {
     if (stray) throw new Error(`There is nothing to do with "${stray}".`);
     if (!Object.hasOwn(challengeForms, challenge)) throw new Error(`There is no challenge "${challenge}".`);
-    return {
-      port: portOf('port', port),
-      lambdaPort: portOf('lambda-port', lambdaPort),
-      challenge: challenge as ChallengeName,
-    };
+    const ports = { port: portOf('port', port), lambdaPort: portOf('lambda-port', lambdaPort) };
+    if (ports.port === ports.lambdaPort) throw new Error('--port and --lambda-port must be two ports.');
+    return { ...ports, challenge: challenge as ChallengeName };
   },
 );
 process.on('SIGINT', () => process.exit(0));
@@ -139,6 +140,12 @@ console.log(
 await mustBeFree(port, 'port');
 await mustBeFree(lambdaPort, 'lambda-port');
 const services = realSecret ? [] : await embedServices(challenge);
+
+try {
+  readConfiguration(process.env);
+} catch (error) {
+  stop((error as Error).message);
+}
 
 // Metrics are lines of the log that only CloudWatch reads.
 process.env['POWERTOOLS_METRICS_DISABLED'] ??= 'true';

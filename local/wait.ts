@@ -28,15 +28,18 @@ const { endpoint, input } = readCommandLine(
     'give-up-after-seconds': { type: 'string', default: '86400' },
     endpoint: { type: 'string', default: 'http://127.0.0.1:3002' },
   },
-  ({ until, 'poll-seconds': pollSeconds, 'give-up-after-seconds': giveUpAfterSeconds, endpoint }, positionals) => ({
-    endpoint,
-    input: {
-      ...twoIds(positionals),
-      until,
-      pollSeconds: Number(pollSeconds),
-      giveUpAfterSeconds: Number(giveUpAfterSeconds),
-    },
-  }),
+  ({ until, endpoint, ...seconds }, positionals) => {
+    if (!['TERMINAL', 'READY_FOR_CUTOVER'].includes(until))
+      throw new Error(`There is nothing to wait for named "${until}".`);
+    if (!URL.canParse(endpoint)) throw new Error('--endpoint must be a URL.');
+    const whole = (name: keyof typeof seconds) => {
+      const number = Number(seconds[name]);
+      if (Number.isInteger(number) && number >= 1) return number;
+      throw new Error(`--${name} must be a whole number from 1.`);
+    };
+    const [pollSeconds, giveUpAfterSeconds] = [whole('poll-seconds'), whole('give-up-after-seconds')];
+    return { endpoint, input: { ...twoIds(positionals), until, pollSeconds, giveUpAfterSeconds } };
+  },
 );
 const startedAt = Date.now();
 const inPlace = process.stderr.isTTY;
@@ -65,6 +68,7 @@ async function invoke(payload: unknown) {
   const response = await fetch(url, { method: 'POST', body: JSON.stringify(payload) }).catch(() => {
     throw new TaskError('Unreachable', `Nothing answers at ${endpoint}. Is npm start running?`);
   });
+  if (response.status !== 200) throw new TaskError('Unreachable', `There is no Lambda invoke endpoint at ${endpoint}.`);
   const answer = (await response.json()) as LiveMigration & { errorType: string; errorMessage: string };
   if (response.headers.has('x-amz-function-error')) {
     progress(`${clock()}  ${answer.errorType}: ${answer.errorMessage}`);

@@ -164,6 +164,12 @@ const enveloped = answers
   ]);
 
 const more: typeof answers = [
+  [
+    'an envelope whose status is no HTTP status',
+    { status: 200, body: '{"status":1e999,"content":{}}' },
+    'AtlasUnexpectedAnswer',
+    'not a JSON object',
+  ],
   ['an envelope without content', { status: 200, body: { status: 200 } }, 'AtlasUnexpectedAnswer', 'not a JSON object'],
   [
     'an enveloped 401 of any code: whoever reads it has a good key',

@@ -57,6 +57,8 @@ export function allIsWell() {
     AWS_SECRET_ACCESS_KEY: 'AWS-SECRET-ACCESS-KEY-of-the-test',
     AWS_SESSION_TOKEN: 'AWS-SESSION-TOKEN-of-the-test',
     AWS_REGION: 'us-east-1',
+    // Left empty: the SDK would prefer a profile to the keys above.
+    AWS_PROFILE: '',
     POWERTOOLS_LOG_LEVEL: 'SILENT',
     POWERTOOLS_METRICS_DISABLED: 'true',
   })) {

@@ -212,6 +212,16 @@ describe('connections', () => {
     expect(await ask(await coldStart())).toEqual({ document });
   });
 
+  test('a switch of protocols that nobody asked for', async () => {
+    answerRaw((_response, socket) =>
+      socket.write('HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n'),
+    );
+    expect(await ask(await coldStart())).toMatchObject({
+      failure: 'AtlasUnexpectedAnswer',
+      detail: expect.stringContaining('101'),
+    });
+  });
+
   test('an answer that is no HTTP', async () => {
     answerRaw((_response, socket) => socket.end('SSH-2.0-OpenSSH_9.6\r\n'));
     expect(await ask(await coldStart())).toMatchObject({
@@ -297,7 +307,9 @@ describe('bodies', () => {
     ['gzip', { 'content-encoding': 'gzip' }, zlib.gzipSync(json)],
     ['deflate', { 'content-encoding': 'deflate' }, zlib.deflateSync(json)],
     ['deflate without its wrapper', { 'content-encoding': 'deflate' }, zlib.deflateRawSync(json)],
+    ['x-gzip', { 'content-encoding': 'x-gzip' }, zlib.gzipSync(json)],
     ['identity', { 'content-encoding': 'identity' }, json],
+    ['an empty encoding', { 'content-encoding': '' }, json],
     ['a byte order mark', {}, `\uFEFF${json}`],
     ['a charset that is not true', { 'content-type': 'application/json;charset=ISO-8859-1' }, json],
     ['a content type that is not true', { 'content-type': 'text/html' }, json],

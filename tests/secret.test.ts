@@ -2,6 +2,7 @@
 
 import { beforeEach, describe, expect, test, vi } from 'vitest';
 import { readSecret } from '../lib/secret.ts';
+import { atlasError } from '../local/embedded-atlas.ts';
 import {
   allIsWell,
   ask,
@@ -87,6 +88,13 @@ describe('a service account', () => {
     atlas.tokenLifeSeconds = 0;
     expect(await ask(await coldStart())).toMatchObject({ failure: 'AtlasCredentialsRejected' });
     expect(atlas.counters.tokens).toBe(1);
+  });
+
+  test('a good token is kept when Atlas says that it may not see this project', async () => {
+    const handler = await coldStart();
+    atlas.reply = () => atlasError(401, 'USER_CANNOT_ACCESS_GROUP');
+    for (let call = 0; call < 3; call += 1) expect(await ask(handler)).toMatchObject({ failure: 'AtlasAccessDenied' });
+    expect(atlas.counters).toMatchObject({ tokens: 1, requests: 4 });
   });
 
   test('a wrong secret is refused after one fresh reading', async () => {
@@ -178,6 +186,12 @@ describe('where Atlas is', () => {
     'http://127.0.0.1.example.com',
   ])('%s cannot be used', (baseUrl) => {
     expect(() => read({ baseUrl })).toThrow(/baseUrl that cannot be used: it must be an https URL/);
+  });
+
+  test('a base URL that is no text cannot be used', () => {
+    expect(() => readSecret(JSON.stringify({ ...key, baseUrl: { url: 'x' } }), 'x', undefined)).toThrow(
+      /baseUrl that cannot be used/,
+    );
   });
 
   test("the secret's base URL is asked, in its version", async () => {

@@ -116,12 +116,39 @@ test.each([
   [['--port', 'x'], '--port must be a port number'],
   [['--challenge', 'none'], 'There is no challenge "none".'],
   [['4000'], 'There is nothing to do with "4000".'],
+  [['--port', '3100', '--lambda-port', '3100'], 'must be two ports'],
   [['--nonsense'], "Unknown option '--nonsense'"],
 ])('%j is refused with the usage', async (args, message) => {
   const { child, output } = await start(args);
   expect(child.exitCode).toBe(2);
   expect(output).toContain(message);
   expect(output).toContain('Usage: npm start');
+});
+
+test('a variable of the function that is not valid is named, and nothing else is shown', async () => {
+  const { child, output } = await start(
+    ['--port', String(await freePort()), '--lambda-port', String(await freePort())],
+    { ATLAS_TIMEOUT_MS: 'soon' },
+  );
+  expect(child.exitCode).toBe(1);
+  expect(output).toMatch(/is needed\.\nThis function's environment is not valid: ATLAS_TIMEOUT_MS must be .*\.\n$/);
+});
+
+test('a profile of the user changes nothing, and odd requests end no server', { timeout: 30_000 }, async () => {
+  const [port, lambdaPort] = [await freePort(), await freePort()];
+  const { output } = await start(['--port', String(port), '--lambda-port', String(lambdaPort)], {
+    AWS_PROFILE: 'nosuch',
+  });
+  const [url = ''] = /http:\/\/localhost:\d+\/groups\S+/.exec(output) ?? [];
+  const invoke = (name: string) =>
+    fetch(`http://127.0.0.1:${lambdaPort}/2015-03-31/functions/${name}/invocations?Qualifier=%24LATEST`, {
+      method: 'POST',
+      body: '{}',
+    });
+  expect((await invoke('%zz')).status).toBe(404);
+  expect((await invoke('forgetLiveMigration')).status).toBe(404);
+  expect((await invoke('atlas-live-migration-dev-getLiveMigration%3Alive')).status).toBe(200);
+  expect((await fetch(url)).status).toBe(200);
 });
 
 test('with ATLAS_SECRET_ID it says in the first line that the services are real', async () => {

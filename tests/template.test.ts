@@ -4,8 +4,9 @@ import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { loadAwsServiceSpec } from '@aws-cdk/aws-service-spec';
-import { beforeAll, describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test, vi } from 'vitest';
 import { parse } from 'yaml';
+import { failureNames } from '../lib/failure.ts';
 import { atlasError } from '../local/embedded-atlas.ts';
 import { allIsWell, ask, atlas, captureOutput, coldStart, entity, invokeHttp, readEvent } from './harness.ts';
 import { packageService } from './packaging.ts';
@@ -252,18 +253,11 @@ describe('least privilege', () => {
     expect(all).toContain(`Allow kms:Decrypt on ${everything.kmsKeyArn}`);
   });
 
-  test.each([
-    [
-      'arn:aws:secretsmanager:eu-west-1:123456789012:secret:atlas-AbC123',
-      'arn:aws:secretsmanager:eu-west-1:123456789012:secret:atlas-AbC123',
-    ],
-    [
-      'arn:aws:secretsmanager:eu-west-1:123456789012:secret:atlas',
-      'arn:aws:secretsmanager:eu-west-1:123456789012:secret:atlas-??????',
-    ],
-  ])('of the ARN %s, it may read that one', async (atlasSecretId, expected) => {
+  test('of an ARN, with or without the six characters of its end, it may read that one', async () => {
+    const atlasSecretId = 'arn:aws:secretsmanager:eu-west-1:123456789012:secret:atlas-secret';
     expect(secret(statements(await packageWith({ atlasSecretId }), 'IamRoleLambdaExecution'))).toEqual([
-      `Allow secretsmanager:GetSecretValue on ${expected}`,
+      `Allow secretsmanager:GetSecretValue on ${atlasSecretId}`,
+      `Allow secretsmanager:GetSecretValue on ${atlasSecretId}-??????`,
     ]);
   });
 
@@ -323,6 +317,7 @@ test('the state machine gets the function, the bus and the file as it is', () =>
 });
 
 describe('metrics', () => {
+  type AlarmMetric = { Namespace: string; MetricName: string; Dimensions: { Name: string; Value: unknown }[] };
   type Emf = {
     _aws: { CloudWatchMetrics: { Namespace: string; Dimensions: string[][]; Metrics: { Name: string }[] }[] };
   } & Json;
@@ -346,23 +341,49 @@ describe('metrics', () => {
     );
   }
 
+  test('each failure that somebody has to act on raises an alarm', () => {
+    const watched = JSON.stringify(ofType(plain, 'AWS::CloudWatch::Alarm'));
+    // The callers' own, and a limit that the waits respect.
+    const nobodys = ['InvalidRequest', 'ProjectNotFound', 'LiveMigrationNotFound', 'AtlasRateLimited'];
+    for (const name of failureNames)
+      expect([name, watched.includes(`"Value":"${name}"`)]).toEqual([name, !nobodys.includes(name)]);
+  });
+
+  test('are written without a warning beside them', async () => {
+    allIsWell();
+    const output = captureOutput();
+    const warn = vi.spyOn(console, 'warn');
+    const handler = await coldStart({ POWERTOOLS_METRICS_DISABLED: 'false' });
+    await ask(handler);
+    await ask(handler, 'direct', { groupId: 'x' });
+    expect(
+      output
+        .text()
+        .split('\n')
+        .filter((line) => line && !line.startsWith('{"_aws"')),
+    ).toEqual([]);
+    expect(warn).not.toHaveBeenCalled();
+  });
+
   test('each alarm looks at a metric that is really emitted, says what to do, and tells the topic', async () => {
     const known = await emitted();
     const alarms = ofType(full, 'AWS::CloudWatch::Alarm');
     expect(alarms.length).toBeGreaterThanOrEqual(7);
     for (const { Properties } of alarms) {
-      const { Namespace, MetricName, Dimensions, AlarmDescription, AlarmActions } = Properties as {
-        Namespace: string;
-        MetricName: string;
-        Dimensions: { Name: string; Value: unknown }[];
+      const { Metrics, AlarmDescription, AlarmActions, ...one } = Properties as AlarmMetric & {
+        Metrics?: { MetricStat?: { Metric: AlarmMetric } }[];
         AlarmDescription: string;
         AlarmActions: unknown;
       };
       expect(AlarmDescription.length).toBeGreaterThan(100);
       expect(AlarmActions).toEqual([everything.alarmTopicArn]);
-      if (Namespace.startsWith('AWS/')) continue;
-      expect(known).toContain([Namespace, MetricName, ...Dimensions.map(({ Name }) => Name).sort()].join(' '));
-      expect(Dimensions).toContainEqual({ Name: 'service', Value: 'atlas-live-migration-dev' });
+      const looksAt = Metrics?.flatMap(({ MetricStat }) => MetricStat?.Metric ?? []) ?? [one];
+      expect(looksAt.length).toBeGreaterThan(0);
+      for (const { Namespace, MetricName, Dimensions } of looksAt) {
+        if (Namespace.startsWith('AWS/')) continue;
+        expect(known).toContain([Namespace, MetricName, ...Dimensions.map(({ Name }) => Name).sort()].join(' '));
+        expect(Dimensions).toContainEqual({ Name: 'service', Value: 'atlas-live-migration-dev' });
+      }
     }
     expect(only(full, 'AWS::Lambda::Function')).toMatchObject({
       Environment: { Variables: { POWERTOOLS_SERVICE_NAME: 'atlas-live-migration-dev' } },
@@ -440,6 +461,9 @@ describe('parameters that are wrong are named before anything is deployed', () =
     [{ atlasSecretId: 'atlas/{projectId}' }, 'atlasSecretId must be'],
     [{ atlasBaseUrl: 'http://cloud.mongodb.com' }, 'atlasBaseUrl must be an https URL'],
     [{ jwtIssuer: 'http://issuer.example.com', jwtAudience: 'a' }, 'jwtIssuer must be an https URL'],
+    [{ atlasBaseUrl: 'http://localhost/v2' }, 'atlasBaseUrl must be an https URL'],
+    [{ jwtIssuer: 'https://issuer.example.com', jwtAudience: ',' }, 'jwtIssuer and jwtAudience are needed together'],
+    [{ subnetIds: 'subnet-1', securityGroupIds: ',' }, 'subnetIds and securityGroupIds are needed together'],
     [{ jwtIssuer: 'https://issuer.example.com' }, 'jwtIssuer and jwtAudience are needed together'],
     [{ corsOrigins: '*' }, 'corsOrigins must be origins such as https://app.example.com'],
     [{ throttlingRate: '0' }, 'throttlingRate must be a whole number from 1 to 10000'],

@@ -107,12 +107,24 @@ test('Ctrl-C is 130', async () => {
   expect(child.text.err).toContain('interrupted; the migration itself goes on');
 });
 
-test.each([[[]], [[groupId]], [[groupId, liveMigrationId, 'more']], [['--nonsense']]])(
-  '%j is 2, with the usage',
-  async (args) => {
-    const child = start(args);
-    const [code] = await once(child, 'close');
-    expect(code).toBe(2);
-    expect(child.text.err).toContain('Usage: npm run wait');
-  },
-);
+test('another server is 1, and says so', async () => {
+  expect(await wait('--endpoint', atlas.origin)).toMatchObject({
+    code: 1,
+    err: expect.stringContaining('no Lambda invoke endpoint'),
+  });
+});
+
+test.each([
+  [[]],
+  [[groupId]],
+  [[groupId, liveMigrationId, 'more']],
+  [['--nonsense']],
+  [[groupId, liveMigrationId, '--poll-seconds', '1.5']],
+  [[groupId, liveMigrationId, '--until', 'FOO']],
+  [[groupId, liveMigrationId, '--endpoint', 'foo']],
+])('%j is 2, with the usage', async (args) => {
+  const child = start(args);
+  const [code] = await once(child, 'close');
+  expect(code).toBe(2);
+  expect(child.text.err).toContain('Usage: npm run wait');
+});
