@@ -7,19 +7,50 @@ import { build } from 'esbuild';
 
 const outDir = '.build';
 
-/** digest-fetch brings four hash libraries for what Node has built in. */
-const hashes = {
-  md5: `module.exports = (text) => require('node:crypto').createHash('md5').update(text).digest('hex')`,
-  'js-sha256': `exports.sha256 = (text) => require('node:crypto').createHash('sha256').update(text).digest('hex')`,
-  'js-sha512': `exports.sha512_256 = (text) => require('node:crypto').createHash('sha512-256').update(text).digest('hex')`,
+/**
+ * The SDK's default chain of credentials brings SSO, profiles, processes, STS and EC2's metadata, and with them a
+ * third of the bundle. A Lambda has its credentials in the environment, or from a container endpoint (SnapStart).
+ */
+const credentials = `
+  import { fromEnv } from '@aws-sdk/credential-provider-env';
+  import { fromHttp } from '@aws-sdk/credential-provider-http';
+  import { chain, memoize } from '@smithy/core/config';
+  export const defaultProvider = (init) =>
+    memoize(
+      chain(fromEnv(init), async () => fromHttp(init)()),
+      ({ expiration }) => expiration !== undefined && expiration.getTime() - Date.now() < 300_000,
+      ({ expiration }) => expiration !== undefined,
+    );
+`;
+
+const hash = (name) => `(text) => require('node:crypto').createHash('${name}').update(text).digest('hex')`;
+
+/** Modules that a Lambda does not need as they are, and what stands for them in the bundle. */
+const replacements = {
+  '@aws-sdk/credential-provider-node': credentials,
+  // Only operations that stream need it; Secrets Manager has none.
+  '@smithy/core/event-streams': 'export const EventStreamSerde = undefined, eventStreamSerdeProvider = undefined;',
+  // digest-fetch brings four packages for what Node has built in.
+  md5: `module.exports = ${hash('md5')}`,
+  'js-sha256': `exports.sha256 = ${hash('sha256')}`,
+  'js-sha512': `exports.sha512_256 = ${hash('sha512-256')}`,
   'base-64': `exports.encode = (text) => Buffer.from(text, 'latin1').toString('base64')`,
 };
 
-const builtInHashes = {
-  name: 'built-in-hashes',
+const replacing = {
+  name: 'replacing',
   setup({ onResolve, onLoad }) {
-    onResolve({ filter: /^(md5|js-sha256|js-sha512|base-64)$/ }, ({ path }) => ({ path, namespace: 'hashes' }));
-    onLoad({ filter: /.*/, namespace: 'hashes' }, ({ path }) => ({ contents: hashes[path] }));
+    const filter = new RegExp(`^(${Object.keys(replacements).join('|')})$`);
+    onResolve({ filter }, ({ path, resolveDir }) => ({
+      path,
+      namespace: 'replacing',
+      sideEffects: false,
+      pluginData: resolveDir,
+    }));
+    onLoad({ filter: /.*/, namespace: 'replacing' }, ({ path, pluginData }) => ({
+      contents: replacements[path],
+      resolveDir: pluginData,
+    }));
   },
 };
 
@@ -33,9 +64,11 @@ export const bundling = {
   format: 'cjs',
   // The SDK's ES modules can be shaken; its CommonJS ones cannot.
   mainFields: ['module', 'main'],
-  plugins: [builtInHashes],
+  plugins: [replacing],
   // digest-fetch falls back to it where there is no global fetch.
   external: ['node-fetch'],
+  // import('node:http') would load all that Node's HTTP module loads lazily, fetch among it: 20 ms.
+  supported: { 'dynamic-import': false },
   legalComments: 'none',
 };
 

@@ -8,7 +8,7 @@ export type Target = { what: string; wanted: number; found: number; exactly?: bo
 export const isReached = ({ wanted, found, exactly }: Target): boolean =>
   exactly ? found === wanted : found <= wanted;
 
-const text = (value: number, unit = '') => `${Number.isInteger(value) ? value : value.toFixed(2)}${unit}`;
+const text = (value: number, unit = '') => `${Number.isInteger(value) ? value : value.toFixed(3)}${unit}`;
 
 const wantedText = ({ wanted, exactly, unit }: Target) => `${exactly ? '' : '<= '}${text(wanted, unit)}`;
 

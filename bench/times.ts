@@ -14,18 +14,27 @@ const figures = (measured: Record<string, number[]>): Figure[] =>
 const flat = (measured: Record<string, number[][]>) =>
   Object.fromEntries(Object.entries(measured).map(([name, values]) => [name, values.flat()]));
 
-/** Warm invocations, in processes that live through all rounds. */
-export async function timeWarm(contenders: Contender[], upstream: Upstream, rounds = 40, calls = 150) {
-  const running = contenders.map((contender) => ({ name: contender.name, ...startContender(contender) }));
-  for (const { inTurn } of running) await inTurn(WARM_UP);
-  const measured = await inTurns(rounds, running, async ({ inTurn }) => {
-    upstream.forget();
-    // What the others did meanwhile has cooled the machine's caches down.
-    await inTurn(10);
-    return inTurn(calls);
-  });
-  for (const { end } of running) await end();
-  return figures(flat(measured));
+/** Warm invocations, in processes that live through many rounds; several each, as compilers decide by chance. */
+export async function timeWarm(contenders: Contender[], upstream: Upstream, lives = 6, rounds = 10, calls = 100) {
+  const all: Record<string, number[]>[] = [];
+  for (let life = 0; life < lives; life += 1) {
+    const running = contenders.map((contender) => ({ name: contender.name, ...startContender(contender) }));
+    for (const { inTurn } of running) await inTurn(WARM_UP);
+    const measured = await inTurns(rounds, running, async ({ inTurn }) => {
+      upstream.forget();
+      // What the others did meanwhile has cooled the machine's caches down.
+      await inTurn(10);
+      return inTurn(calls);
+    });
+    all.push(flat(measured));
+    for (const { end } of running) await end();
+  }
+  return contenders.map(({ name }) =>
+    figure(
+      name,
+      all.flatMap((measured) => measured[name] ?? []),
+    ),
+  );
 }
 
 /** The first answer of a process that has loaded everything, and those that follow. */

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { unzipSync } from 'fflate';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { serve } from '../local/serve.ts';
 import {
   allIsWell,
   atlas,
@@ -117,6 +118,44 @@ describe.skipIf(!runtimeIsBuilt)("under AWS's runtime client (npm run build:ric)
     const runtime = await startRuntime(taskRoot, handler, environment());
     try {
       expect(await runtime.invoke({ groupId, liveMigrationId })).toEqual({ value: document });
+    } finally {
+      await runtime.end();
+    }
+  });
+
+  test('credentials may come from a container endpoint, and are asked for once', async () => {
+    let asked = 0;
+    const endpoint = await serve((request, response) => {
+      asked += 1;
+      expect(request.headers.authorization).toBe('container-token');
+      const Expiration = new Date(Date.now() + 3_600_000).toISOString();
+      response.end(
+        JSON.stringify({ AccessKeyId: 'AKIACONTAINER', SecretAccessKey: 'secret', Token: 'token', Expiration }),
+      );
+    });
+    const { AWS_ACCESS_KEY_ID: _, AWS_SECRET_ACCESS_KEY: __, ...without } = environment();
+    const runtime = await startRuntime(taskRoot, handler, {
+      ...without,
+      AWS_CONTAINER_CREDENTIALS_FULL_URI: `${endpoint.origin}/credentials`,
+      AWS_CONTAINER_AUTHORIZATION_TOKEN: 'container-token',
+      SECRET_MAX_AGE_SECONDS: '0',
+    });
+    try {
+      for (let call = 0; call < 3; call += 1)
+        expect(await runtime.invoke({ groupId, liveMigrationId })).toEqual({ value: document });
+      expect(asked).toBe(1);
+      expect(secretsManager.counters.reads).toBe(3);
+    } finally {
+      await runtime.end();
+      await endpoint.close();
+    }
+  });
+
+  test('no credentials at all are a failure of the contract', async () => {
+    const { AWS_ACCESS_KEY_ID: _, AWS_SECRET_ACCESS_KEY: __, ...without } = environment();
+    const runtime = await startRuntime(taskRoot, handler, without);
+    try {
+      expect(await runtime.invoke({ groupId, liveMigrationId })).toEqual({ error: thrown('SecretUnavailable') });
     } finally {
       await runtime.end();
     }
