@@ -18,27 +18,27 @@ export const namespace = 'AtlasLiveMigration';
  * | AtlasLatency | milliseconds, retries included | as above; only where Atlas was asked |
  * | AtlasRequests | count, challenges included | as above; only where Atlas was asked |
  * | ReplicationLag | seconds | groupId and liveMigrationId; only where Atlas says |
- * | ReadyForCutover | 0 or 1 | groupId and liveMigrationId; and none but service |
+ * | ReadyForCutover | 0 or 1 | groupId and liveMigrationId; outcome; and door |
  */
 export function invocationMetrics(metrics: Metrics): MiddlewareObj<Question, unknown, Error, CallContext> {
   const write = ({ visit, call }: CallContext, outcome: string) => {
     const { attempts, atlasMs, atlasRequests, secretReads } = call.tally;
-    metrics.addDimensions({ outcome }).addDimensions({ door: visit.door });
+    const { door, answer } = visit;
+    const ready = answer?.readyForCutover ? 1 : 0;
+    metrics.addDimensions({ outcome }).addDimensions({ door });
     metrics.addMetric('Requests', 'Count', 1).addMetric('SecretReads', 'Count', secretReads);
     if (attempts > 0) {
       metrics.addMetric('AtlasLatency', 'Milliseconds', atlasMs).addMetric('AtlasRequests', 'Count', atlasRequests);
     }
+    // Without ids too, so that one alarm can watch over migrations that nobody knows yet.
+    if (answer) metrics.addMetric('ReadyForCutover', 'Count', ready);
     metrics.publishStoredMetrics();
 
-    const { answer } = visit;
     if (!answer) return;
-    const { groupId, id: liveMigrationId, lagTimeSeconds, readyForCutover } = answer;
-    const ready = readyForCutover ? 1 : 0;
+    const { groupId, id: liveMigrationId, lagTimeSeconds } = answer;
     metrics.addDimensions({ groupId, liveMigrationId }).addMetric('ReadyForCutover', 'Count', ready);
     if (lagTimeSeconds !== null) metrics.addMetric('ReplicationLag', 'Seconds', lagTimeSeconds);
     metrics.publishStoredMetrics();
-    // Without the ids, so that one alarm can watch over migrations that nobody knows yet.
-    metrics.addMetric('ReadyForCutover', 'Count', ready).publishStoredMetrics();
   };
 
   return {
