@@ -54,7 +54,7 @@ describe.each(doorNames)('through %s', (door) => {
   test.each(failureNames)('%s', async (name) => {
     bringAbout(name);
     const asked = name === 'InvalidRequest' ? { groupId: 'x' } : {};
-    const outcome = (await doors[door](await coldStart({ ATLAS_TIMEOUT_MS: '100' }), asked)) as {
+    const outcome = (await doors[door](await coldStart({ ATLAS_TIMEOUT_MS: '400' }), asked)) as {
       failure: string;
       detail: string;
       http?: { body: string };

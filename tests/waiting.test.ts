@@ -310,7 +310,7 @@ describe('giving up', () => {
     });
     const options: Options = {
       // Over as soon as it was asked once, without a clock; the poll would go on for a minute.
-      waits: { UntilGivenUp: 200, Pause: 60_000 },
+      waits: { UntilGivenUp: 600, Pause: 60_000 },
       observe: ({ type }) => {
         if (type === 'ExecutionAborted') stopped();
       },
