@@ -11,20 +11,17 @@ const situations = ['cold', 'warm', `burst of ${burst} cold`, `burst of ${burst}
 
 /** What the servers see of a contender in each situation: of its first call, its second, and calls made all at once. */
 export async function countTraffic(contender: Contender, { trafficOf }: Upstream): Promise<Record<string, Traffic>> {
-  const started: ReturnType<typeof startContender>[] = [];
-  // A cold call begins with the process: what is asked while it loads counts too.
-  const cold = () => {
-    const contenderProcess = startContender(contender);
-    started.unshift(contenderProcess);
-    return contenderProcess;
+  // What is asked while the process loads counts as cold: the count begins before it can have asked anything.
+  const coldAndWarm = async (make: (running: ReturnType<typeof startContender>) => Promise<unknown>) => {
+    const running = startContender(contender);
+    const cold = await trafficOf(() => make(running));
+    const warm = await trafficOf(() => make(running));
+    await running.end();
+    return [cold, warm];
   };
-  const traffic = [
-    await trafficOf(() => cold().inTurn(1)),
-    await trafficOf(() => started[0]?.inTurn(1) ?? Promise.reject()),
-    await trafficOf(() => cold().atOnce(burst)),
-    await trafficOf(() => started[0]?.atOnce(burst) ?? Promise.reject()),
-  ];
-  await Promise.all(started.map(({ end }) => end()));
+  const alone = await coldAndWarm(({ inTurn }) => inTurn(1));
+  const together = await coldAndWarm(({ atOnce }) => atOnce(burst));
+  const traffic = [...alone, ...together];
   return Object.fromEntries(situations.map((situation, at) => [situation, traffic[at] as Traffic]));
 }
 

@@ -1,8 +1,8 @@
 /** The measurements that take time and tell time: each takes contenders in turn and returns figures. */
 
+import { startRuntime } from '../tests/runtime.ts';
 import { type Contender, startContender } from './contender.ts';
 import { type Figure, figure, inTurns } from './figures.ts';
-import { timeRuntimeStart } from './runtime-start.ts';
 import type { Upstream } from './upstream.ts';
 
 /** Calls that let the compiler do its work before anything is measured. */
@@ -86,9 +86,14 @@ export async function timeUnderRuntime(
   rounds = 20,
 ) {
   return figures(
-    await inTurns(rounds, functions, ({ taskRoot, handler, environment }) =>
-      timeRuntimeStart(taskRoot, handler, environment),
-    ),
+    await inTurns(rounds, functions, async ({ taskRoot, handler, environment }) => {
+      const start = performance.now();
+      const runtime = await startRuntime(taskRoot, handler, environment);
+      await runtime.ready();
+      const ms = performance.now() - start;
+      await runtime.end();
+      return ms;
+    }),
   );
 }
 

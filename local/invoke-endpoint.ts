@@ -37,13 +37,12 @@ function nameOf(target: string): string {
 }
 
 /**
- * @param functionName what the function is called; its full name and its ARN end in that
+ * @param functionName what the function is called, without the service and the stage
  * @param port 0 lets the system choose a free one
  */
 export async function startInvokeEndpoint(functionName: string, handler: LambdaHandler, timeoutMs: number, port = 0) {
   // The plain name, the name of a deployment (which ends in it), or an ARN, with or without a version or alias.
   const names = new RegExp(`^(arn:.*:function:)?([\\w-]+-)?${functionName}(:[\\w$-]+)?$`);
-  const isName = (name: string) => names.test(name);
 
   const invoke = async (request: IncomingMessage, response: ServerResponse) => {
     const send = (status: number, body: unknown, headers = {}) =>
@@ -51,7 +50,7 @@ export async function startInvokeEndpoint(functionName: string, handler: LambdaH
 
     const payload = await readBody(request);
     const name = nameOf(request.url ?? '');
-    if (request.method !== 'POST' || !isName(name)) {
+    if (request.method !== 'POST' || !names.test(name)) {
       return send(
         404,
         { Type: 'User', Message: `Function not found: ${name}` },

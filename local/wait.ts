@@ -51,15 +51,13 @@ const clock = () => {
 
 const told = (value: unknown, unit = '') => (value === null ? 'not known' : `${value}${unit}`);
 
-/** One line that is written over by the next one on a terminal, and stays in a pipe. */
-function progress(text: string) {
-  process.stderr.write(inPlace ? `\r\u001b[K${text}` : `${text}\n`);
+/** Writes over the line before on a terminal; in a pipe, each line stays. */
+function progress(text: string, end = inPlace ? '' : '\n') {
+  process.stderr.write(`${inPlace ? '\r\u001b[K' : ''}${text}${end}`);
 }
 
 /** A line that stays. */
-function line(text: string) {
-  process.stderr.write(inPlace ? `\r\u001b[K${text}\n` : `${text}\n`);
-}
+const line = (text: string) => progress(text, '\n');
 
 const readiness = (ready: boolean | null) => (ready === null ? 'not known' : ready ? 'yes' : 'no');
 
@@ -100,10 +98,9 @@ try {
   console.log(JSON.stringify(document, null, 2));
 } catch (error) {
   const { name, message } = (error as { cause: Error }).cause;
-  const isDocument = name === 'LiveMigrationFailed' || name === 'LiveMigrationExpired';
-  line(
-    `${clock()}  ${name}${isDocument ? '' : `: ${message.startsWith('{') ? JSON.parse(message).errorMessage : message}`}`,
-  );
-  if (isDocument) console.log(JSON.stringify(JSON.parse(message), null, 2));
+  const cause = message.startsWith('{') ? JSON.parse(message) : { errorMessage: message };
+  // The cause is the document where the migration is over, and else what went wrong.
+  line(`${clock()}  ${cause.errorMessage ? `${name}: ${cause.errorMessage}` : name}`);
+  if (!cause.errorMessage) console.log(JSON.stringify(cause, null, 2));
   process.exitCode = exitCodes[name] ?? 1;
 }

@@ -28,6 +28,7 @@ export async function startRuntime(taskRoot: string, handler: string, environmen
   const queued: { id: string; event: unknown }[] = [];
   const waiting = new Map<string, (invoked: Invoked) => void>();
   let initError: unknown;
+  const ready = Promise.withResolvers<void>();
 
   const hand = () => {
     while (idle.length > 0 && queued.length > 0) {
@@ -47,6 +48,7 @@ export async function startRuntime(taskRoot: string, handler: string, environmen
   const api = await serve(async (request, response) => {
     const [, , , action = '', id = '', outcome] = request.url?.split('/') ?? [];
     if (action === 'invocation' && id === 'next') {
+      ready.resolve();
       idle.push(response);
       hand();
       return;
@@ -76,8 +78,15 @@ export async function startRuntime(taskRoot: string, handler: string, environmen
   });
   for (const stream of [child.stdout, child.stderr]) stream?.on('data', (chunk) => (output += chunk));
   const exited = once(child, 'exit');
+  const gone = exited.then(() => {
+    throw new Error(`the runtime ended: ${JSON.stringify(initError)} ${output}`);
+  });
+  // Whoever does not wait for it ends it on purpose.
+  gone.catch(() => undefined);
 
   return {
+    /** Resolves when the function is loaded and asks for its first event; rejects where the process ends before. */
+    ready: () => Promise.race([ready.promise, gone]),
     /** Everything that the process has written. */
     output: () => output,
     /** @throws when the process ends before it answers */
@@ -86,9 +95,6 @@ export async function startRuntime(taskRoot: string, handler: string, environmen
       const answered = new Promise<Invoked>((resolve) => waiting.set(id, resolve));
       queued.push({ id, event });
       hand();
-      const gone = exited.then(() => {
-        throw new Error(`the runtime ended: ${JSON.stringify(initError)} ${output}`);
-      });
       return Promise.race([answered, gone]);
     },
     async end() {

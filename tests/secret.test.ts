@@ -2,7 +2,6 @@
 
 import { beforeEach, describe, expect, test, vi } from 'vitest';
 import { readSecret } from '../lib/secret.ts';
-import { atlasError } from '../local/embedded-atlas.ts';
 import {
   allIsWell,
   ask,
@@ -20,7 +19,6 @@ import {
 beforeEach(allIsWell);
 
 const clientId = 'mdb_sa_id_66f0c0ffee';
-const clientSecret = 'mdb_sa_sk_CLIENT-SECRET';
 
 describe('an API key', () => {
   test.each([
@@ -36,98 +34,6 @@ describe('an API key', () => {
   ])('%s', async (_, secret) => {
     secretsManager.secrets[secretId] = JSON.stringify(secret);
     expect(await ask(await coldStart())).toEqual({ document });
-  });
-});
-
-describe('a service account', () => {
-  beforeEach(() => {
-    atlas.serviceAccounts[clientId] = clientSecret;
-    secretsManager.secrets[secretId] = JSON.stringify({ clientId, clientSecret });
-  });
-
-  test.each([
-    ['clientId and clientSecret', { clientId, clientSecret }],
-    ['as Terraform writes it', { client_id: clientId, client_secret: clientSecret }],
-    ['wins over a whole API key', { publicKey: 'wrong', privateKey: 'wrong', clientId, clientSecret }],
-  ])('%s', async (_, secret) => {
-    secretsManager.secrets[secretId] = JSON.stringify(secret);
-    expect(await ask(await coldStart())).toEqual({ document });
-    expect(atlas.counters).toMatchObject({ requests: 2, tokens: 1, challenges: 0, connections: 1 });
-  });
-
-  test('one token serves a cold burst and every call after it', async () => {
-    const handler = await coldStart();
-    const outcomes = await Promise.all(Array.from({ length: 20 }, () => ask(handler)));
-    expect(outcomes).toEqual(Array(20).fill({ document }));
-    await ask(handler);
-    expect(atlas.counters).toMatchObject({ requests: 22, tokens: 1 });
-  });
-
-  test('a token is replaced a minute before it expires', async () => {
-    vi.useFakeTimers({ toFake: ['Date'] });
-    const handler = await coldStart();
-    await ask(handler);
-    vi.setSystemTime(Date.now() + 3_539_000);
-    await ask(handler);
-    expect(atlas.counters.tokens).toBe(1);
-    vi.setSystemTime(Date.now() + 2000);
-    expect(await ask(handler)).toEqual({ document });
-    expect(atlas.counters).toMatchObject({ tokens: 2, requests: 5 });
-  });
-
-  test('a revoked token is replaced within the call, once for all who are under way', async () => {
-    const handler = await coldStart();
-    await ask(handler);
-    atlas.revokeTokens();
-    const outcomes = await Promise.all(Array.from({ length: 20 }, () => ask(handler)));
-    expect(outcomes).toEqual(Array(20).fill({ document }));
-    expect(atlas.counters.tokens).toBe(2);
-  });
-
-  test('a token that is refused as soon as it is new is not fetched over and over', async () => {
-    atlas.tokenLifeSeconds = 0;
-    expect(await ask(await coldStart())).toMatchObject({ failure: 'AtlasCredentialsRejected' });
-    expect(atlas.counters.tokens).toBe(1);
-  });
-
-  test('a good token is kept when Atlas says that it may not see this project', async () => {
-    const handler = await coldStart();
-    atlas.reply = () => atlasError(401, 'USER_CANNOT_ACCESS_GROUP');
-    for (let call = 0; call < 3; call += 1) expect(await ask(handler)).toMatchObject({ failure: 'AtlasAccessDenied' });
-    expect(atlas.counters).toMatchObject({ tokens: 1, requests: 4 });
-  });
-
-  test('a wrong secret is refused after one fresh reading', async () => {
-    atlas.serviceAccounts = {};
-    expect(await ask(await coldStart())).toMatchObject({
-      failure: 'AtlasCredentialsRejected',
-      detail: expect.stringContaining('401'),
-    });
-    expect(secretsManager.counters.reads).toBe(2);
-    expect(atlas.counters.requests).toBe(1);
-  });
-
-  test.each([
-    ['400', { status: 400, body: { error: 'invalid_client' } }, 'AtlasCredentialsRejected'],
-    ['403', { status: 403, body: { error: 'access_denied' } }, 'AtlasAccessDenied'],
-    ['429', { status: 429, body: {} }, 'AtlasRateLimited'],
-    ['500', { status: 500, body: 'Server Error' }, 'AtlasUnavailable'],
-    ['a maintenance page', { status: 503, body: '<html>' }, 'AtlasUnavailable'],
-    ['404', { status: 404, body: '' }, 'AtlasUnexpectedAnswer'],
-    ['no token', { status: 200, body: { token_type: 'Bearer', expires_in: 3600 } }, 'AtlasUnexpectedAnswer'],
-    ['no JSON', { status: 200, body: '<html>' }, 'AtlasUnexpectedAnswer'],
-    [
-      'a token that no header can hold',
-      { status: 200, body: { access_token: 'a\r\nb', expires_in: 3600 } },
-      'AtlasUnexpectedAnswer',
-    ],
-  ])('the token request gets %s', async (_, { status, body }, failure) => {
-    atlas.intercept = (request, response) => {
-      if (request.url !== '/api/oauth/token') return false;
-      response.writeHead(status).end(typeof body === 'string' ? body : JSON.stringify(body));
-      return true;
-    };
-    expect(await ask(await coldStart(), 'direct', {}, 1500)).toMatchObject({ failure });
   });
 });
 

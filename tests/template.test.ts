@@ -119,8 +119,12 @@ describe("CloudFormation's specification", () => {
 
     return (template: Template) => {
       for (const [name, { Type, Properties }] of Object.entries(template.Resources)) {
-        const known = db.lookup('resource', 'cloudFormationType', 'equals', Type).only();
-        problems.push(...fitsAll(Properties, known.properties as unknown as Properties, name));
+        const [known] = db.lookup('resource', 'cloudFormationType', 'equals', Type);
+        problems.push(
+          ...(known
+            ? fitsAll(Properties, known.properties as unknown as Properties, name)
+            : [`${name}: there is no type ${Type}`]),
+        );
       }
       return problems.splice(0);
     };
