@@ -7,7 +7,7 @@ import { type BuildOptions, build } from 'esbuild';
 import { unzipSync } from 'fflate';
 import { packageService } from '../tests/packaging.ts';
 
-const root = new URL('..', import.meta.url).pathname;
+const root = join(import.meta.dirname, '..');
 const outdir = join(root, '.build/bench');
 
 /** Unpacks the zip where Lambda would: with no package.json above it. */

@@ -4,6 +4,7 @@
  */
 
 import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { runtimeIsBuilt } from '../tests/runtime.ts';
 import { makeBuilds } from './builds.ts';
@@ -142,7 +143,7 @@ try {
 }
 
 show(targetsTable(targets));
-const path = new URL('../.build/bench.json', import.meta.url).pathname;
+const path = join(import.meta.dirname, '../.build/bench.json');
 writeFileSync(path, `${JSON.stringify({ ...report, targets }, null, 2)}\n`);
 console.log(`All figures: ${path}`);
 

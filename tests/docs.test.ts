@@ -6,7 +6,7 @@ import { expect, test } from 'vitest';
 import { renderDashboard } from '../docs/render-dashboard.ts';
 import { failureNames } from '../lib/failure.ts';
 
-const root = new URL('..', import.meta.url).pathname;
+const root = join(import.meta.dirname, '..');
 const read = (path: string) => readFileSync(join(root, path), 'utf8');
 const documents = globSync(['*.md', 'docs/*.md'], { cwd: root });
 

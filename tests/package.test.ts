@@ -22,7 +22,7 @@ import {
 import { packageService } from './packaging.ts';
 import { runtimeIsBuilt, startRuntime } from './runtime.ts';
 
-const root = new URL('..', import.meta.url).pathname;
+const root = join(import.meta.dirname, '..');
 const taskRoot = mkdtempSync(join(tmpdir(), 'atlas-live-migration-'));
 
 let zip: Buffer;

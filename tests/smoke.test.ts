@@ -2,6 +2,7 @@
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { failureNames, kindOf } from '../lib/failure.ts';
 import { type Served, serve } from '../local/serve.ts';
@@ -16,7 +17,7 @@ afterEach(async () => {
 
 async function smoke(args: string[], environment: Record<string, string | undefined> = {}) {
   const child = spawn(process.execPath, ['local/smoke.ts', ...args], {
-    cwd: new URL('..', import.meta.url).pathname,
+    cwd: join(import.meta.dirname, '..'),
     env: { ...process.env, AWS_EC2_METADATA_DISABLED: 'true', ...environment },
   });
   let [out, err] = ['', ''];

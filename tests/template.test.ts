@@ -11,7 +11,7 @@ import { atlasError } from '../local/embedded-atlas.ts';
 import { allIsWell, ask, atlas, captureOutput, coldStart, entity, invokeHttp, readEvent } from './harness.ts';
 import { packageService } from './packaging.ts';
 
-const root = new URL('..', import.meta.url).pathname;
+const root = join(import.meta.dirname, '..');
 
 type Json = Record<string, unknown>;
 type Template = Awaited<ReturnType<typeof packageService>>['template'];

@@ -2,6 +2,7 @@
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { startInvokeEndpoint } from '../local/invoke-endpoint.ts';
 import type { Served } from '../local/serve.ts';
@@ -24,7 +25,7 @@ const atlasSays = (...answers: object[]) => {
 };
 
 function start(args: string[]): ChildProcess & { text: { out: string; err: string } } {
-  const child = spawn(process.execPath, ['local/wait.ts', ...args], { cwd: new URL('..', import.meta.url).pathname });
+  const child = spawn(process.execPath, ['local/wait.ts', ...args], { cwd: join(import.meta.dirname, '..') });
   const text = { out: '', err: '' };
   child.stdout.on('data', (chunk) => {
     text.out += chunk;
