@@ -1,6 +1,6 @@
 /**
  * AWS's own runtime client (aws-lambda-ric) with a function in it, and the Runtime API that Lambda would give it.
- * The client has a native part, which `npm run build:ric` compiles.
+ * The client has a native part, and is no dependency: `npm run build:ric` fetches and compiles it.
  */
 
 import { type ChildProcess, spawn } from 'node:child_process';
@@ -8,12 +8,12 @@ import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import type { ServerResponse } from 'node:http';
 import { createRequire } from 'node:module';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { readBody, serve } from '../local/serve.ts';
 
-const client = createRequire(import.meta.url).resolve('aws-lambda-ric');
+const folder = join(import.meta.dirname, '../.build/ric');
 
-export const runtimeIsBuilt = existsSync(join(dirname(client), 'rapid-client.node'));
+export const runtimeIsBuilt = existsSync(join(folder, 'node_modules/aws-lambda-ric/rapid-client.node'));
 
 /** What Lambda would hand to the caller: the function's value, or what it threw. */
 export type Invoked = { value: unknown } | { error: { errorType: string; errorMessage: string; trace: string[] } };
@@ -59,6 +59,7 @@ export async function startRuntime(taskRoot: string, handler: string, environmen
     else waiting.get(outcome ? id : '')?.(outcome === 'error' ? { error: body } : { value: body });
   });
 
+  const client = createRequire(join(folder, 'package.json')).resolve('aws-lambda-ric');
   let output = '';
   const child: ChildProcess = spawn(process.execPath, [client, handler], {
     cwd: taskRoot,
