@@ -2,6 +2,8 @@
 
 import { once } from 'node:events';
 import { connect, createServer } from 'node:net';
+import { devNull } from 'node:os';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { readConfiguration } from '../lib/configuration.ts';
 import { readCommandLine } from './command-line.ts';
@@ -16,6 +18,12 @@ const usage = `Usage: npm start -- [options]
   --lambda-port N  port of the Lambda invoke endpoint (3002)
   --challenge NAME how the embedded Atlas challenges: ${Object.keys(challengeForms).join(' | ')}
 With ATLAS_SECRET_ID set, the real Secrets Manager and the real Atlas are asked; AWS credentials are needed then.`;
+
+const options = {
+  port: { type: 'string', default: '3000' },
+  'lambda-port': { type: 'string', default: '3002' },
+  challenge: { type: 'string', default: 'atlas' },
+} as const;
 
 const functionName = 'getLiveMigration';
 /** As in serverless.yml. */
@@ -32,19 +40,35 @@ function portOf(option: string, text: string): number {
   throw new Error(`--${option} must be a port number from 1 to 65535.`);
 }
 
-/** Tells now, and not in the middle of the start, that a port is taken. */
-async function mustBeFree(port: number, option: string) {
+/** @returns why the port cannot be listened on, as the end of a sentence; undefined where it can */
+async function obstacle(port: number): Promise<string | undefined> {
   const probe = createServer().listen(port, '127.0.0.1');
   try {
     await once(probe, 'listening');
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
-    const why = code === 'EADDRINUSE' ? 'is taken by another program' : `cannot be used (${code})`;
-    stop(
-      `Port ${port} ${why}. Choose another one: npm start -- --${option} ${port < 60_000 ? port + 1000 : port - 1000}`,
-    );
+    return code === 'EADDRINUSE' ? 'is taken by another program' : `cannot be used (${code})`;
   }
   probe.close();
+  return undefined;
+}
+
+/** Tells now, and not in the middle of the start, which ports are taken, and the command that would work. */
+async function mustBeFree(ports: Record<'port' | 'lambda-port', number>, otherArguments: string[]) {
+  const problems: string[] = [];
+  const command = ['npm start --', ...otherArguments];
+  const used = new Set(Object.values(ports));
+  for (const [option, port] of Object.entries(ports)) {
+    const why = await obstacle(port);
+    let free = port;
+    if (why) {
+      problems.push(`Port ${port} ${why}.`);
+      while (used.has(free) || (await obstacle(free))) free = free < 60_000 ? free + 1000 : 1024 + (free % 1000);
+      used.add(free);
+    }
+    if (free !== Number(options[option as keyof typeof ports].default)) command.push(`--${option} ${free}`);
+  }
+  if (problems.length > 0) stop(`${problems.join(' ')} This would work: ${command.join(' ')}`);
 }
 
 /** Waits until serverless-offline listens; where it can't start, it has said why and set the exit code. */
@@ -62,6 +86,14 @@ async function accepting(port: number) {
   }
 }
 
+/** Nothing of the machine's AWS set-up may reach the function: no variable, no configuration file, no proxy. */
+function forgetAwsSetUp() {
+  for (const name of Object.keys(process.env)) {
+    if (/^AWS_|_PROXY$/i.test(name)) delete process.env[name];
+  }
+  Object.assign(process.env, { AWS_CONFIG_FILE: devNull, AWS_SHARED_CREDENTIALS_FILE: devNull });
+}
+
 /** Starts the embedded services and points the function's environment at them. */
 async function embedServices(challenge: ChallengeName): Promise<string[]> {
   const atlas = await startEmbeddedAtlas({ projects: demoProjects });
@@ -73,16 +105,14 @@ async function embedServices(challenge: ChallengeName): Promise<string[]> {
     privateKey: atlas.keys['embedded'],
     baseUrl: atlas.baseUrl,
   });
+  forgetAwsSetUp();
   Object.assign(process.env, {
     ATLAS_SECRET_ID: 'atlas/live-migration',
     AWS_ENDPOINT_URL_SECRETS_MANAGER: secretsManager.origin,
     AWS_ACCESS_KEY_ID: 'embedded',
     AWS_SECRET_ACCESS_KEY: 'embedded',
-    AWS_SESSION_TOKEN: '',
     AWS_REGION: 'us-east-1',
   });
-  // The SDK would prefer a profile to the keys above.
-  delete process.env['AWS_PROFILE'];
   delete process.env['ATLAS_BASE_URL'];
   return [
     `  embedded Atlas            ${atlas.baseUrl} (challenge: ${challenge})`,
@@ -113,23 +143,25 @@ const examples = (http: string, invoke: string) => {
 `;
 };
 
-const { port, lambdaPort, challenge } = readCommandLine(
-  usage,
-  {
-    port: { type: 'string', default: '3000' },
-    'lambda-port': { type: 'string', default: '3002' },
-    challenge: { type: 'string', default: 'atlas' },
-  },
-  ({ port, 'lambda-port': lambdaPort, challenge }, [stray]) => {
-    if (stray) throw new Error(`There is nothing to do with "${stray}".`);
-    if (!Object.hasOwn(challengeForms, challenge)) throw new Error(`There is no challenge "${challenge}".`);
-    const ports = { port: portOf('port', port), lambdaPort: portOf('lambda-port', lambdaPort) };
-    if (ports.port === ports.lambdaPort) throw new Error('--port and --lambda-port must be two ports.');
-    return { ...ports, challenge: challenge as ChallengeName };
-  },
-);
-process.on('SIGINT', () => process.exit(0));
-process.on('SIGTERM', () => process.exit(0));
+const { ports, challenge } = readCommandLine(usage, options, ({ challenge, ...texts }, [stray]) => {
+  if (stray) throw new Error(`There is nothing to do with "${stray}".`);
+  if (!Object.hasOwn(challengeForms, challenge)) throw new Error(`There is no challenge "${challenge}".`);
+  const ports = { port: portOf('port', texts.port), 'lambda-port': portOf('lambda-port', texts['lambda-port']) };
+  if (ports.port === ports['lambda-port']) throw new Error('--port and --lambda-port must be two ports.');
+  return { ports, challenge: challenge as ChallengeName };
+});
+const { port, 'lambda-port': lambdaPort } = ports;
+
+const end = () => process.exit(0);
+process.on('SIGINT', end);
+process.on('SIGTERM', end);
+// The reader of a pipe (`npm start | head -1`) has gone.
+for (const stream of [process.stdout, process.stderr]) stream.on('error', end);
+// `kill` of what `npm start &` returned ends npm and its shell; the shell passes the signal on to nobody.
+if (process.env['npm_lifecycle_event']) {
+  const shell = process.ppid;
+  setInterval(() => process.ppid !== shell && end(), 250).unref();
+}
 
 const realSecret = process.env['ATLAS_SECRET_ID'];
 console.log(
@@ -137,8 +169,7 @@ console.log(
     ? `REAL services: the key is read from the secret ${realSecret} with your AWS credentials, and the real Atlas is asked.`
     : 'Everything is embedded: no account, no key and no network is needed.',
 );
-await mustBeFree(port, 'port');
-await mustBeFree(lambdaPort, 'lambda-port');
+await mustBeFree(ports, challenge === options.challenge.default ? [] : [`--challenge ${challenge}`]);
 const services = realSecret ? [] : await embedServices(challenge);
 
 try {
@@ -158,6 +189,8 @@ process.argv.push(
   ...param('atlasBaseUrl', process.env['ATLAS_BASE_URL']),
 );
 process.env['SLS_LOG_LEVEL'] ??= 'warning';
+// By default, serverless keeps its compiled schema in the home folder, which may be missing or read-only.
+process.env['SLS_SCHEMA_CACHE_BASE_DIR'] ??= join(import.meta.dirname, '../.build');
 // Its list of routes names an invoke endpoint that isn't ours; what it has to say of errors goes another way.
 const { log } = console;
 console.log = () => undefined;
@@ -168,7 +201,7 @@ const invoke = await startInvokeEndpoint(functionName, handler, functionTimeoutM
 await accepting(port);
 console.log = log;
 
-const http = `http://localhost:${port}`;
+const http = `http://127.0.0.1:${port}`;
 console.log(`
   HTTP API                  ${http}
   Lambda invoke endpoint    ${invoke.origin}
