@@ -1,0 +1,58 @@
+/** What an incomplete installation says: one sentence with the way out, and no stack trace. */
+
+import { spawnSync } from 'node:child_process';
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+
+const root = join(import.meta.dirname, '..');
+
+let folder: string;
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'atlas-live-migration-'));
+  for (const file of ['local/installed.js', 'local/prepare.js', 'package.json']) {
+    cpSync(join(root, file), join(folder, file));
+  }
+});
+afterEach(() => rmSync(folder, { recursive: true }));
+
+function run(cwd: string, ...args: string[]) {
+  const { status, stdout, stderr } = spawnSync(process.execPath, args, { cwd, encoding: 'utf8' });
+  return { status, output: stdout + stderr };
+}
+
+test('without npm ci, programs say what installs the packages', () => {
+  expect(run(folder, 'local/installed.js')).toEqual({
+    status: 1,
+    output: 'The packages are not installed; this installs them: npm ci\n',
+  });
+});
+
+test('NODE_ENV=production npm ci succeeds and says what it left out; programs say how to get it', () => {
+  mkdirSync(join(folder, 'node_modules/@middy/core'), { recursive: true });
+  const leftOut = /^The development packages were left out .*: npm ci --include=dev\n$/;
+  expect(run(folder, 'local/prepare.js')).toEqual({ status: 0, output: expect.stringMatching(leftOut) });
+  expect(run(folder, 'local/installed.js')).toEqual({ status: 1, output: expect.stringMatching(leftOut) });
+});
+
+test("with ignore-scripts and an older Node.js, programs say how to get the project's own", () => {
+  const old = run(root, '--no-experimental-strip-types', 'local/installed.js');
+  expect(old).toEqual({
+    status: 1,
+    output: expect.stringMatching(/^Node\.js v\S+ .*: npm ci --ignore-scripts=false\n$/),
+  });
+});
+
+test('a whole installation says nothing', () => {
+  expect(run(root, 'local/installed.js')).toEqual({ status: 0, output: '' });
+});
+
+test('each program that npm runs is checked first', () => {
+  const { scripts } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
+    scripts: Record<string, string>;
+  };
+  const programs = Object.entries(scripts).filter(([, command]) => command.includes('.ts') || command.includes('tsc'));
+  expect(programs.map(([name]) => name)).toEqual(['start', 'wait', 'smoke', 'test', 'bench']);
+  for (const [, command] of programs) expect(command).toMatch(/^node (--import \.\/)?local\/installed\.js /);
+});
