@@ -1,6 +1,10 @@
-/** The made project and its live migrations that `npm start` shows. */
+/**
+ * The made project that `npm start` shows. The end of an id says how its live migration goes; its first eight digits
+ * are free, so that another one of the same kind can begin at any time.
+ */
 
-import type { Migration } from './embedded-atlas.ts';
+import { randomBytes } from 'node:crypto';
+import type { Migration, Projects } from './embedded-atlas.ts';
 
 export const demoGroupId = '5f1b2c3d4e5f6a7b8c9d0e1f';
 export const demoIds = {
@@ -11,10 +15,11 @@ export const demoIds = {
 
 /** NEW, then WORKING while the lag falls, ready for cutover, the cutover itself, and COMPLETE after two minutes. */
 const completes: Migration = (seconds) => {
-  const job = { _id: demoIds.completes, migrationHosts: 'vm001.example.com' };
+  const job = { migrationHosts: 'vm001.example.com' };
   if (seconds < 10) return { ...job, status: 'NEW' };
   if (seconds < 85) {
-    return { ...job, status: 'WORKING', readyForCutover: false, lagTimeSeconds: Math.ceil((85 - seconds) * 12) };
+    // It falls every ten seconds, so that the README can show what is answered after about 40.
+    return { ...job, status: 'WORKING', readyForCutover: false, lagTimeSeconds: Math.ceil((85 - seconds) / 10) * 120 };
   }
   if (seconds < 105) return { ...job, status: 'WORKING', readyForCutover: true, lagTimeSeconds: 1 };
   if (seconds < 120) return { ...job, status: 'WORKING', lagTimeSeconds: null };
@@ -22,7 +27,7 @@ const completes: Migration = (seconds) => {
 };
 
 const fails: Migration = (seconds) => {
-  const job = { _id: demoIds.fails, migrationHosts: ['vm001.example.com', 'vm002.example.com'] };
+  const job = { migrationHosts: ['vm001.example.com', 'vm002.example.com'] };
   if (seconds < 5) return { ...job, status: 'NEW' };
   if (seconds < 20) {
     return { ...job, status: 'WORKING', readyForCutover: false, lagTimeSeconds: 60 + Math.floor(seconds * 30) };
@@ -32,12 +37,25 @@ const fails: Migration = (seconds) => {
 
 /** Nobody starts the cutover: in Atlas that takes 120 hours, here half a minute. */
 const expires: Migration = (seconds) => {
-  const job = { _id: demoIds.expires, migrationHosts: ['vm003.example.com'] };
+  const job = { migrationHosts: ['vm003.example.com'] };
   return seconds < 30
     ? { ...job, status: 'WORKING', readyForCutover: true, lagTimeSeconds: 2 }
     : { ...job, status: 'EXPIRED', readyForCutover: false };
 };
 
-export const demoProjects = {
-  [demoGroupId]: { [demoIds.completes]: completes, [demoIds.fails]: fails, [demoIds.expires]: expires },
+const kinds: Record<string, Migration> = {
+  [demoIds.completes]: completes,
+  [demoIds.fails]: fails,
+  [demoIds.expires]: expires,
+};
+
+/** @returns the id of a live migration of the same kind, which begins with the first question about it */
+export const anotherDemoId = (id: string) => randomBytes(4).toString('hex') + id.slice(8);
+
+export const demoProjects: Projects = {
+  [demoGroupId]: (id) => {
+    const kind = Object.keys(kinds).find((known) => known.slice(8) === id.slice(8)) ?? '';
+    const migration = kinds[kind];
+    return migration && ((seconds) => ({ _id: id, ...migration(seconds) }));
+  },
 };

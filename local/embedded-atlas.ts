@@ -12,7 +12,7 @@ import { readBody, serve } from './serve.ts';
 export type Migration = (seconds: number) => object;
 
 /** Projects by id, and in them live migrations by id. */
-export type Projects = Record<string, Record<string, Migration>>;
+export type Projects = Record<string, Record<string, Migration> | ((id: string) => Migration | undefined)>;
 
 /** An answer made by hand: an object is sent as JSON, a string or bytes as they are. */
 export type Reply = { status: number; headers?: Record<string, string>; body: object | string | Buffer };
@@ -159,7 +159,7 @@ export async function startEmbeddedAtlas({ projects = {} as Projects, port = 0 }
     }
     const project = atlas.projects[groupId];
     if (!project) return atlasError(404, 'GROUP_NOT_FOUND', [groupId]);
-    const migration = project[id];
+    const migration = typeof project === 'function' ? project(id) : project[id];
     if (!migration) return atlasError(404, 'RESOURCE_NOT_FOUND', [id]);
     const since = firstAsked.get(id) ?? Date.now();
     firstAsked.set(id, since);

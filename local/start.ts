@@ -123,7 +123,8 @@ async function embedServices(challenge: ChallengeName): Promise<string[]> {
 const examples = (http: string, invoke: string) => {
   const url = (id: string, group = demoGroupId) => `${http}/groups/${group}/liveMigrations/${id}`;
   const { completes, fails, expires } = demoIds;
-  return `Ask, and ask again: the time of a migration begins with the first question about it.
+  const portOption = ports['lambda-port'] === 3002 ? '' : ` -- --endpoint ${invoke}`;
+  return `Ask, and ask again: a live migration begins with the first question about it.
 
   # NEW, WORKING with falling lag, ready for cutover, COMPLETE after two minutes
   curl ${url(completes)}
@@ -131,6 +132,10 @@ const examples = (http: string, invoke: string) => {
   curl ${url(fails)}
   # ready for cutover, but nobody starts it: expires after 30 seconds
   curl ${url(expires)}
+  # begin one anew: with other first eight digits, an id is another live migration of the same kind
+  curl ${url(`$(date +%s | tail -c 9)${completes.slice(8)}`)}
+  # follow a new one to its end, in another terminal
+  npm run wait${portOption}
   # an unknown live migration, an unknown project, a malformed id
   curl ${url('000000000000000000000000')}
   curl ${url(completes, '000000000000000000000000')}

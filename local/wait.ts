@@ -5,9 +5,11 @@
 
 import type { LiveMigration, StatusChanged } from '#contract';
 import { readCommandLine, twoIds } from './command-line.ts';
+import { anotherDemoId, demoGroupId, demoIds } from './demo-migrations.ts';
 import { startExecution, TaskError } from './state-machine.ts';
 
-const usage = `Usage: npm run wait -- GROUP_ID LIVE_MIGRATION_ID [options]
+const usage = `Usage: npm run wait -- [GROUP_ID LIVE_MIGRATION_ID] [options]
+  Without ids, a demo migration of npm start begins and is followed.
   --until WHAT                TERMINAL or READY_FOR_CUTOVER (TERMINAL)
   --poll-seconds N            seconds between polls (2)
   --give-up-after-seconds N   seconds until the wait is given up (86400)
@@ -20,7 +22,7 @@ const exitCodes: Record<string, number> = {
   LiveMigrationWaitTimedOut: 5,
 };
 
-const { endpoint, input } = readCommandLine(
+const { endpoint, isDemo, input } = readCommandLine(
   usage,
   {
     until: { type: 'string', default: 'TERMINAL' },
@@ -38,7 +40,11 @@ const { endpoint, input } = readCommandLine(
       throw new Error(`--${name} must be a whole number from 1.`);
     };
     const [pollSeconds, giveUpAfterSeconds] = [whole('poll-seconds'), whole('give-up-after-seconds')];
-    return { endpoint, input: { ...twoIds(positionals), until, pollSeconds, giveUpAfterSeconds } };
+    const isDemo = positionals.length === 0;
+    const ids = isDemo
+      ? { groupId: demoGroupId, liveMigrationId: anotherDemoId(demoIds.completes) }
+      : twoIds(positionals);
+    return { endpoint, isDemo, input: { ...ids, until, pollSeconds, giveUpAfterSeconds } };
   },
 );
 const startedAt = Date.now();
@@ -84,6 +90,7 @@ function putEvent({ Detail }: { Detail: StatusChanged }) {
   line(`${clock()}  event: ${previousStatus ?? 'start'} → ${status}, ready for cutover: ${readiness(readyForCutover)}`);
 }
 
+if (isDemo) line(`A demo migration begins: ${input.liveMigrationId}. It lasts two minutes.`);
 const execution = startExecution(input, { invoke, putEvent });
 
 process.on('SIGINT', () => {

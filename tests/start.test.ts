@@ -2,11 +2,13 @@
 
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { type AddressInfo, connect } from 'node:net';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { afterEach, expect, test } from 'vitest';
+import { afterEach, describe, expect, test } from 'vitest';
 
 const root = join(import.meta.dirname, '..');
 const running: ChildProcess[] = [];
@@ -66,6 +68,7 @@ test('every command that it prints works, and Ctrl-C ends it', { timeout: 30_000
     'NEW',
     'NEW',
     'WORKING',
+    'NEW',
     'LiveMigrationNotFound',
     'ProjectNotFound',
     'InvalidRequest',
@@ -94,23 +97,86 @@ test('a failure of a direct invocation has its name', { timeout: 30_000 }, async
   expect(await answer.json()).toMatchObject({ errorType: 'ProjectNotFound' });
 });
 
-test.each(['port', 'lambda-port'])('a taken --%s is named, with what to do', async (option) => {
-  const taken = createServer().listen(0, '127.0.0.1');
-  await once(taken, 'listening');
-  const { port } = taken.address() as AddressInfo;
-  const { child, output } = await start([
-    '--port',
-    String(await freePort()),
-    '--lambda-port',
-    String(await freePort()),
-    `--${option}`,
-    String(port),
-  ]);
-  expect(child.exitCode).toBe(1);
-  expect(output).toMatch(
-    new RegExp(`Port ${port} is taken by another program. Choose another one: npm start -- --${option} \\d+`),
-  );
-  taken.close();
+describe('ports that are taken are named at once, with a command that works', () => {
+  async function takePort() {
+    const server = createServer().listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    return { server, port: (server.address() as AddressInfo).port };
+  }
+
+  test.each(['port', 'lambda-port'])('--%s', async (option) => {
+    const { server, port } = await takePort();
+    const other = option === 'port' ? 'lambda-port' : 'port';
+    const free = await freePort();
+    const { child, output } = await start([`--${option}`, String(port), `--${other}`, String(free)]);
+    expect(child.exitCode).toBe(1);
+    expect(output).toContain(`Port ${port} is taken by another program. This would work: npm start -- `);
+    expect(output).toContain(`--${other} ${free}`);
+    server.close();
+  });
+
+  test('both, and the other options are kept', async () => {
+    const [one, other] = [await takePort(), await takePort()];
+    const args = ['--port', String(one.port), '--challenge', 'op', '--lambda-port', String(other.port)];
+    const refused = await start(args);
+    expect(refused.child.exitCode).toBe(1);
+    expect(refused.output).toContain(`Port ${one.port} is taken by another program. Port ${other.port} is taken by`);
+    const [, command = ''] = /This would work: npm start -- (.*)$/m.exec(refused.output) ?? [];
+    expect(command).toMatch(/^--challenge op --port \d+ --lambda-port \d+$/);
+    const { output } = await start(command.split(' '));
+    expect(output).toContain('(challenge: op)');
+    expect(output).toContain('log lines follow');
+    for (const { server } of [one, other]) server.close();
+  });
+});
+
+describe('npm start ends', () => {
+  /** As `npm start` itself is run, in a shell of npm's. */
+  async function npmStart(until: string) {
+    const [port, lambdaPort] = [await freePort(), await freePort()];
+    const args = ['start', '--', '--port', String(port), '--lambda-port', String(lambdaPort)];
+    const npm = spawn('npm', args, { cwd: root, detached: true });
+    running.push(npm);
+    let output = '';
+    for await (const chunk of npm.stdout) {
+      output += chunk;
+      if (output.includes(until)) break;
+    }
+    return { npm, port };
+  }
+  const isClosed = async (port: number) => {
+    const socket = connect(port, '127.0.0.1');
+    const closed = await once(socket, 'connect').then(
+      () => false,
+      () => true,
+    );
+    socket.destroy();
+    return closed;
+  };
+
+  test('when npm is killed: nothing listens any more', async () => {
+    const { npm, port } = await npmStart('log lines follow');
+    npm.kill('SIGTERM');
+    await once(npm, 'exit');
+    await expect.poll(() => isClosed(port), { timeout: 20_000 }).toBe(true);
+  });
+
+  test('when the reader of its output goes away: without a stack trace', async () => {
+    const { stdout, stderr } = await promisify(execFile)(
+      'sh',
+      [
+        '-c',
+        'node local/start.ts "$@" | head -1',
+        'sh',
+        '--port',
+        String(await freePort()),
+        '--lambda-port',
+        String(await freePort()),
+      ],
+      { cwd: root, env: { ...process.env, PATH: `${join(root, 'node_modules/.bin')}:${process.env['PATH']}` } },
+    );
+    expect({ stdout, stderr }).toEqual({ stdout: expect.stringMatching(/^Everything is embedded.*\n$/), stderr: '' });
+  });
 });
 
 test.each([
@@ -135,12 +201,35 @@ test('a variable of the function that is not valid is named, and nothing else is
   expect(output).toMatch(/is needed\.\nThis function's environment is not valid: ATLAS_TIMEOUT_MS must be .*\.\n$/);
 });
 
-test('a profile of the user changes nothing, and odd requests end no server', { timeout: 30_000 }, async () => {
+test('nothing of the machine reaches the function, and odd requests end no server', async () => {
   const [port, lambdaPort] = [await freePort(), await freePort()];
+  const home = mkdtempSync(join(tmpdir(), 'atlas-live-migration-'));
+  const settings = [
+    'use_fips_endpoint = true',
+    'use_dualstack_endpoint = true',
+    'ignore_configured_endpoint_urls = true',
+  ];
+  for (const name of ['config', 'credentials'])
+    writeFileSync(join(home, name), ['[default]', ...settings, ''].join('\n'));
+  const nowhere = 'http://127.0.0.1:1';
   const { output } = await start(['--port', String(port), '--lambda-port', String(lambdaPort)], {
+    // Neither readable nor writable, for root neither.
+    HOME: '/dev/null/home',
     AWS_PROFILE: 'nosuch',
+    AWS_CONFIG_FILE: join(home, 'config'),
+    AWS_SHARED_CREDENTIALS_FILE: join(home, 'credentials'),
+    AWS_SESSION_TOKEN: 'of-the-user',
+    AWS_USE_FIPS_ENDPOINT: 'true',
+    AWS_USE_DUALSTACK_ENDPOINT: 'true',
+    AWS_IGNORE_CONFIGURED_ENDPOINT_URLS: 'true',
+    AWS_ENDPOINT_URL: nowhere,
+    AWS_ENDPOINT_URL_SECRETS_MANAGER: nowhere,
+    ...Object.fromEntries(
+      ['HTTP_PROXY', 'HTTPS_PROXY', 'ALL_PROXY', 'http_proxy', 'https_proxy'].map((name) => [name, nowhere]),
+    ),
   });
-  const [url = ''] = /http:\/\/localhost:\d+\/groups\S+/.exec(output) ?? [];
+  rmSync(home, { recursive: true });
+  const [url = ''] = /http:\/\/127\.0\.0\.1:\d+\/groups\S+/.exec(output) ?? [];
   const invoke = (name: string) =>
     fetch(`http://127.0.0.1:${lambdaPort}/2015-03-31/functions/${name}/invocations?Qualifier=%24LATEST`, {
       method: 'POST',
@@ -150,6 +239,28 @@ test('a profile of the user changes nothing, and odd requests end no server', { 
   expect((await invoke('forgetLiveMigration')).status).toBe(404);
   expect((await invoke('atlas-live-migration-dev-getLiveMigration%3Alive')).status).toBe(200);
   expect((await fetch(url)).status).toBe(200);
+});
+
+/** The table in docs/callers.md, local column. */
+test('where the local HTTP door differs from API Gateway', async () => {
+  const [port, lambdaPort] = [await freePort(), await freePort()];
+  const { output } = await start(['--port', String(port), '--lambda-port', String(lambdaPort)]);
+  const [url = ''] = /http:\/\/127\.0\.0\.1:\d+\/groups\S+/.exec(output) ?? [];
+  const statusOf = async (target: string, init: RequestInit = {}) => (await fetch(target, init)).status;
+  const preflight = { origin: 'https://app.example.com', 'access-control-request-method': 'GET' };
+  expect({
+    signature: await statusOf(url),
+    HEAD: await statusOf(url, { method: 'HEAD' }),
+    OPTIONS: await statusOf(url, { method: 'OPTIONS' }),
+    preflight: await statusOf(url, { method: 'OPTIONS', headers: preflight }),
+    slash: await statusOf(`${url}/`),
+    POST: await statusOf(url, { method: 'POST' }),
+    unknown: await statusOf(new URL('/nothing', url).href),
+  }).toEqual({ signature: 200, HEAD: 200, OPTIONS: 404, preflight: 200, slash: 200, POST: 404, unknown: 404 });
+  expect((await fetch(url)).headers.get('content-type')).toBe('application/json; charset=utf-8');
+  expect(await (await fetch(new URL('/nothing', url))).json()).toMatchObject({
+    error: 'Serverless-offline: route not found.',
+  });
 });
 
 test('with ATLAS_SECRET_ID it says in the first line that the services are real', async () => {

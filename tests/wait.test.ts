@@ -4,6 +4,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { demoProjects } from '../local/demo-migrations.ts';
 import { startInvokeEndpoint } from '../local/invoke-endpoint.ts';
 import type { Served } from '../local/serve.ts';
 import { allIsWell, atlas, coldStart, groupId, liveMigrationId } from './harness.ts';
@@ -55,6 +56,22 @@ test('success is 0: plain lines in a pipe, and the document alone on standard ou
     'done',
     '',
   ]);
+});
+
+test('without ids, a demo migration of npm start begins; and another one, when it is run again', async () => {
+  atlas.projects = demoProjects;
+  const follow = async () => {
+    const child = start(['--poll-seconds', '1', '--give-up-after-seconds', '1', '--endpoint', endpoint.origin]);
+    const [code] = await once(child, 'close');
+    expect(code).toBe(5);
+    const [first, second] = child.text.err.split('\n');
+    expect(second).toMatch(/^0:0\d {2}NEW {2}/);
+    return /^A demo migration begins: (\w{24})\. It lasts two minutes\.$/.exec(first ?? '')?.[1];
+  };
+  const [one, other] = [await follow(), await follow()];
+  expect(one).toMatch(/^[0-9a-f]{24}$/);
+  expect(other).toMatch(/^[0-9a-f]{24}$/);
+  expect(other).not.toBe(one);
 });
 
 test('ready for cutover is 0 where that was waited for', async () => {
@@ -116,7 +133,6 @@ test('another server is 1, and says so', async () => {
 });
 
 test.each([
-  [[]],
   [[groupId]],
   [[groupId, liveMigrationId, 'more']],
   [['--nonsense']],
