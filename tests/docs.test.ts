@@ -2,9 +2,11 @@
 
 import { existsSync, globSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { renderDashboard } from '../docs/render-dashboard.ts';
 import { failureNames } from '../lib/failure.ts';
+import { demoGroupId, demoIds, demoProjects } from '../local/demo-migrations.ts';
+import { allIsWell, ask, atlas, coldStart, doors } from './harness.ts';
 
 const root = join(import.meta.dirname, '..');
 const read = (path: string) => readFileSync(join(root, path), 'utf8');
@@ -14,8 +16,9 @@ const documents = globSync(['*.md', 'docs/*.md'], { cwd: root });
 const runBy: Record<string, string> = {
   'npm ci && npm start': 'tests/start.test.ts',
   'npm ci && npm test': '.ci/run',
+  'npm test': '.ci/run',
   'npm run build:ric': '.ci/run',
-  'npm run wait --': 'tests/wait.test.ts',
+  'npm run wait': 'tests/wait.test.ts',
   'npx serverless package': 'tests/template.test.ts',
   'npx vitest run': '.ci/run',
   'curl --silent': 'tests/callers.test.ts',
@@ -55,6 +58,23 @@ test('every link leads to a file, and to a heading in it', () => {
       expect(headings, `${document}: ${target}`).toContain(heading);
     }
   }
+});
+
+test("the README's first answer is what the first printed command gets, after about 40 seconds", async () => {
+  allIsWell();
+  vi.useFakeTimers({ toFake: ['Date'] });
+  atlas.projects = demoProjects;
+  const handler = await coldStart();
+  const asked = { groupId: demoGroupId, liveMigrationId: demoIds.completes };
+  await ask(handler, 'direct', asked);
+  for (const seconds of [36, 4, 4]) {
+    vi.setSystemTime(Date.now() + seconds * 1000);
+    const { http } = await doors['http-api'](handler, asked);
+    expect(read('README.md')).toContain(
+      `after about 40 seconds the first command returns:\n\n\`\`\`json\n${http.body}\n`,
+    );
+  }
+  vi.useRealTimers();
 });
 
 test.each(['README.md', 'docs/operate.md'])('%s names every failure', (document) => {
