@@ -24,25 +24,25 @@ export const challengeForms = {
   atlas: { realm, algorithm: 'MD5', qop: true, header: atlas('MD5', 'qop="auth", ') },
   op: { realm, algorithm: 'MD5', qop: false, header: atlas('MD5', 'op="auth", ') },
   'no-qop': { realm, algorithm: 'MD5', qop: false, header: atlas('MD5', '') },
-  'auth,auth-int': { realm, algorithm: 'MD5', qop: true, header: atlas('MD5', 'qop="auth,auth-int", ') },
+  'auth-or-auth-int': { realm, algorithm: 'MD5', qop: true, header: atlas('MD5', 'qop="auth,auth-int", ') },
   'MD5-sess': { realm, algorithm: 'MD5-sess', qop: true, header: atlas('MD5-sess', 'qop="auth", ') },
   'SHA-256': { realm, algorithm: 'SHA-256', qop: true, header: atlas('SHA-256', 'qop="auth", ') },
   'SHA-512-256': { realm, algorithm: 'SHA-512-256', qop: true, header: atlas('SHA-512-256', 'qop="auth", ') },
-  'SHA-256 or MD5': {
+  'SHA-256-or-MD5': {
     realm,
     algorithm: 'SHA-256',
     qop: true,
     header: (nonce, stale) =>
       `${atlas('MD5', 'qop="auth", ')(nonce, stale)}, ${atlas('SHA-256', 'qop="auth", ')(nonce, stale)}`,
   },
-  'beside Basic, Bearer and others': {
+  'beside-other-schemes': {
     realm,
     algorithm: 'MD5',
     qop: true,
     header: (nonce, stale) =>
       `Basic realm="a, b", Bearer, Negotiate YWJj==, Other realm="c", nonce="d", ${atlas('MD5', 'qop="auth", ')(nonce, stale)}`,
   },
-  'quoted strings with escapes': {
+  escapes: {
     realm: 'MMS "Public", nonce="no" \\ API',
     algorithm: 'MD5',
     qop: true,
