@@ -9,8 +9,8 @@ import { atlasError } from '../local/embedded-atlas.ts';
 import { lambdaContext, startInvokeEndpoint } from '../local/invoke-endpoint.ts';
 import type { Served } from '../local/serve.ts';
 import { startExecution, TaskError } from '../local/state-machine.ts';
-import { startGateway } from './gateway.ts';
-import { allIsWell, atlas, coldStart, document, groupId, liveMigrationId } from './harness.ts';
+import { startGateway } from './support/gateway.ts';
+import { allIsWell, atlas, coldStart, document, groupId, liveMigrationId } from './support/harness.ts';
 
 const examples = new URL('../docs/examples/', import.meta.url);
 const read = (name: string) => readFileSync(new URL(name, examples), 'utf8');

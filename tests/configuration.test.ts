@@ -1,7 +1,7 @@
 /** The environment: judged once, when the function starts, and all of it at once. */
 
 import { beforeEach, expect, test } from 'vitest';
-import { allIsWell, ask, captureOutput, coldStart, document } from './harness.ts';
+import { allIsWell, ask, captureOutput, coldStart, document } from './support/harness.ts';
 
 beforeEach(allIsWell);
 

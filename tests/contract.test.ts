@@ -8,8 +8,8 @@ import { beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { failureNames, kindOf } from '../lib/failure.ts';
 import type { LambdaHandler } from '../local/invoke-endpoint.ts';
 import { definition } from '../local/state-machine.ts';
-import { allIsWell, atlas, coldStart, doorNames, doors, entity, readEvent } from './harness.ts';
-import { bringAbout } from './scenarios.ts';
+import { allIsWell, atlas, coldStart, doorNames, doors, entity, readEvent } from './support/harness.ts';
+import { bringAbout } from './support/scenarios.ts';
 
 const schema = JSON.parse(readFileSync(new URL('../schemas/contract.schema.json', import.meta.url), 'utf8'));
 const ajv = new Ajv2020({

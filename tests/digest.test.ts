@@ -4,7 +4,7 @@ import { beforeEach, describe, expect, test, vi } from 'vitest';
 import { readDigestChallenge } from '../lib/digest-challenge.ts';
 import { answerChallenge } from '../lib/digest-session.ts';
 import { challengeForms, expectedResponse } from '../local/digest-verifier.ts';
-import { allIsWell, ask, atlas, coldStart, document, secretsManager } from './harness.ts';
+import { allIsWell, ask, atlas, coldStart, document, secretsManager } from './support/harness.ts';
 
 beforeEach(allIsWell);
 

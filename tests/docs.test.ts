@@ -6,7 +6,7 @@ import { expect, test, vi } from 'vitest';
 import { renderDashboard } from '../docs/render-dashboard.ts';
 import { failureNames } from '../lib/failure.ts';
 import { demoGroupId, demoIds, demoProjects } from '../local/demo-migrations.ts';
-import { allIsWell, ask, atlas, coldStart, doors } from './harness.ts';
+import { allIsWell, ask, atlas, coldStart, doors } from './support/harness.ts';
 
 const root = join(import.meta.dirname, '..');
 const read = (path: string) => readFileSync(join(root, path), 'utf8');

@@ -13,7 +13,7 @@ import {
   entity,
   groupId,
   liveMigrationId,
-} from './harness.ts';
+} from './support/harness.ts';
 
 let handler: LambdaHandler;
 

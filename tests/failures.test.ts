@@ -20,7 +20,7 @@ import {
   readEvent,
   secretId,
   secretsManager,
-} from './harness.ts';
+} from './support/harness.ts';
 
 let handler: LambdaHandler;
 

@@ -15,7 +15,7 @@ import {
   invokeDirectly,
   liveMigrationId,
   readEvent,
-} from './harness.ts';
+} from './support/harness.ts';
 
 let handler: LambdaHandler;
 beforeAll(async () => {

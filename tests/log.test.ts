@@ -20,8 +20,8 @@ import {
   readEvent,
   secretId,
   secretsManager,
-} from './harness.ts';
-import { bringAbout } from './scenarios.ts';
+} from './support/harness.ts';
+import { bringAbout } from './support/scenarios.ts';
 
 beforeEach(() => {
   allIsWell();

@@ -7,6 +7,8 @@ import { dirname, join } from 'node:path';
 import { unzipSync } from 'fflate';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { serve } from '../local/serve.ts';
+import { packageService } from './packaging.ts';
+import { runtimeIsBuilt, startRuntime } from './runtime.ts';
 import {
   allIsWell,
   atlas,
@@ -18,9 +20,7 @@ import {
   readEvent,
   secretId,
   secretsManager,
-} from './harness.ts';
-import { packageService } from './packaging.ts';
-import { runtimeIsBuilt, startRuntime } from './runtime.ts';
+} from './support/harness.ts';
 
 const root = join(import.meta.dirname, '..');
 const taskRoot = mkdtempSync(join(tmpdir(), 'atlas-live-migration-'));

@@ -10,8 +10,17 @@ import type { FailureName } from '#contract';
 import { Failure, type FailureFacts } from '../lib/failure.ts';
 import { retryDelayMs } from '../lib/retry.ts';
 import { atlasError, type Reply } from '../local/embedded-atlas.ts';
-import { startFrozenProcess } from './frozen-process.ts';
-import { allIsWell, ask, atlas, coldStart, document, entity, liveMigrationId, secretsManager } from './harness.ts';
+import { startFrozenProcess } from './support/frozen-process.ts';
+import {
+  allIsWell,
+  ask,
+  atlas,
+  coldStart,
+  document,
+  entity,
+  liveMigrationId,
+  secretsManager,
+} from './support/harness.ts';
 
 beforeEach(allIsWell);
 

@@ -14,7 +14,7 @@ import {
   publicKey,
   secretId,
   secretsManager,
-} from './harness.ts';
+} from './support/harness.ts';
 
 beforeEach(allIsWell);
 

@@ -2,7 +2,7 @@
 
 import { beforeEach, describe, expect, test, vi } from 'vitest';
 import { atlasError } from '../local/embedded-atlas.ts';
-import { allIsWell, ask, atlas, coldStart, document, secretId, secretsManager } from './harness.ts';
+import { allIsWell, ask, atlas, coldStart, document, secretId, secretsManager } from './support/harness.ts';
 
 beforeEach(allIsWell);
 

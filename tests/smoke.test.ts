@@ -6,8 +6,8 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { failureNames, kindOf } from '../lib/failure.ts';
 import { type Served, serve } from '../local/serve.ts';
-import { startGateway } from './gateway.ts';
-import { allIsWell, document, groupId, liveMigrationId } from './harness.ts';
+import { startGateway } from './support/gateway.ts';
+import { allIsWell, document, groupId, liveMigrationId } from './support/harness.ts';
 
 const served: Served[] = [];
 beforeEach(allIsWell);

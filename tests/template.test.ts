@@ -8,8 +8,8 @@ import { beforeAll, describe, expect, test, vi } from 'vitest';
 import { parse } from 'yaml';
 import { failureNames } from '../lib/failure.ts';
 import { atlasError } from '../local/embedded-atlas.ts';
-import { allIsWell, ask, atlas, captureOutput, coldStart, entity, invokeHttp, readEvent } from './harness.ts';
 import { packageService } from './packaging.ts';
+import { allIsWell, ask, atlas, captureOutput, coldStart, entity, invokeHttp, readEvent } from './support/harness.ts';
 
 const root = join(import.meta.dirname, '..');
 

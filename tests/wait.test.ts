@@ -7,7 +7,7 @@ import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { demoProjects } from '../local/demo-migrations.ts';
 import { startInvokeEndpoint } from '../local/invoke-endpoint.ts';
 import type { Served } from '../local/serve.ts';
-import { allIsWell, atlas, coldStart, groupId, liveMigrationId } from './harness.ts';
+import { allIsWell, atlas, coldStart, groupId, liveMigrationId } from './support/harness.ts';
 
 let endpoint: Served;
 beforeAll(async () => {

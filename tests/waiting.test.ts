@@ -5,7 +5,7 @@ import type { StatusChanged } from '#contract';
 import { atlasError, type Reply } from '../local/embedded-atlas.ts';
 import { lambdaContext } from '../local/invoke-endpoint.ts';
 import { definition, type Options, type Services, startExecution, TaskError } from '../local/state-machine.ts';
-import { allIsWell, atlas, coldStart, groupId, liveMigrationId } from './harness.ts';
+import { allIsWell, atlas, coldStart, groupId, liveMigrationId } from './support/harness.ts';
 
 beforeEach(allIsWell);
 

@@ -5,9 +5,9 @@
 
 import { readFileSync } from 'node:fs';
 import { expect, vi } from 'vitest';
-import { startEmbeddedAtlas } from '../local/embedded-atlas.ts';
-import { startEmbeddedSecretsManager } from '../local/embedded-secrets-manager.ts';
-import { type LambdaHandler, lambdaContext } from '../local/invoke-endpoint.ts';
+import { startEmbeddedAtlas } from '../../local/embedded-atlas.ts';
+import { startEmbeddedSecretsManager } from '../../local/embedded-secrets-manager.ts';
+import { type LambdaHandler, lambdaContext } from '../../local/invoke-endpoint.ts';
 
 export const groupId = '5f1b2c3d4e5f6a7b8c9d0e1f';
 export const liveMigrationId = '7e68e12770616e75e6df43d0';
@@ -38,7 +38,7 @@ export const document = {
 };
 
 export const readEvent = (name: string): Record<string, unknown> =>
-  JSON.parse(readFileSync(new URL(`../events/${name}.json`, import.meta.url), 'utf8'));
+  JSON.parse(readFileSync(new URL(`../../events/${name}.json`, import.meta.url), 'utf8'));
 
 /** Everything as it should be: a key that Atlas knows, a secret that holds it, one migration. */
 export function allIsWell() {
@@ -70,7 +70,7 @@ export function allIsWell() {
 export async function coldStart(environment: Record<string, string> = {}): Promise<LambdaHandler> {
   for (const [name, value] of Object.entries(environment)) vi.stubEnv(name, value);
   vi.resetModules();
-  const { handler } = await import('../functions/get-live-migration.ts');
+  const { handler } = await import('../../functions/get-live-migration.ts');
   return handler;
 }
 
