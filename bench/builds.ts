@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { type BuildOptions, build } from 'esbuild';
 import { unzipSync } from 'fflate';
-import { packageService } from '../tests/packaging.ts';
+import { packageService } from '../deploy/package-service.ts';
 
 const root = join(import.meta.dirname, '..');
 const outdir = join(root, '.build/bench');

@@ -1,7 +1,7 @@
 /** The process that a contender runs in: loads its module as Lambda would, then does what it is told and sends figures. */
 
 import { createRequire } from 'node:module';
-import { type LambdaHandler, lambdaContext } from '../local/invoke-endpoint.ts';
+import { type LambdaHandler, lambdaContext } from '../embedded/lambda-invoke.ts';
 
 export type Task = { name: 'load' | 'inTurn' | 'atOnce' | 'memory'; calls: number };
 

@@ -6,7 +6,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { runtimeIsBuilt } from '../tests/runtime.ts';
+import { runtimeIsBuilt } from '../embedded/lambda-runtime.ts';
 import { makeBuilds } from './builds.ts';
 import type { Contender } from './contender.ts';
 import { countTraffic, trafficTable, trafficTargets } from './counts.ts';

@@ -1,6 +1,6 @@
 /** The measurements that take time and tell time: each takes contenders in turn and returns figures. */
 
-import { startRuntime } from '../tests/runtime.ts';
+import { startRuntime } from '../embedded/lambda-runtime.ts';
 import { type Contender, startContender } from './contender.ts';
 import { type Figure, figure, inTurns } from './figures.ts';
 import type { Upstream } from './upstream.ts';

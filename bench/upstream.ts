@@ -1,8 +1,8 @@
 /** What every contender asks: an embedded Atlas with one key and one migration, and the secret that holds the key. */
 
 import type { Socket } from 'node:net';
-import { startEmbeddedAtlas } from '../local/embedded-atlas.ts';
-import { startEmbeddedSecretsManager } from '../local/embedded-secrets-manager.ts';
+import { startEmbeddedAtlas } from '../embedded/atlas.ts';
+import { startEmbeddedSecretsManager } from '../embedded/secrets-manager.ts';
 
 const groupId = '5f1b2c3d4e5f6a7b8c9d0e1f';
 const liveMigrationId = '7e68e12770616e75e6df43d0';

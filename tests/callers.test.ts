@@ -5,10 +5,10 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { promisify } from 'node:util';
 import { StateMachine } from 'aws-local-stepfunctions';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import { atlasError } from '../local/embedded-atlas.ts';
-import { lambdaContext, startInvokeEndpoint } from '../local/invoke-endpoint.ts';
-import type { Served } from '../local/serve.ts';
-import { startExecution, TaskError } from '../local/state-machine.ts';
+import { atlasError } from '../embedded/atlas.ts';
+import type { Served } from '../embedded/http-server.ts';
+import { lambdaContext, startInvokeEndpoint } from '../embedded/lambda-invoke.ts';
+import { startExecution, TaskError } from '../embedded/state-machine.ts';
 import { startGateway } from './support/gateway.ts';
 import { allIsWell, atlas, coldStart, document, groupId, liveMigrationId } from './support/harness.ts';
 

@@ -5,9 +5,9 @@ import { fileURLToPath } from 'node:url';
 import { bundle, createConfig, lint } from '@redocly/openapi-core';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import { beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import type { LambdaHandler } from '../embedded/lambda-invoke.ts';
+import { definition } from '../embedded/state-machine.ts';
 import { failureNames, kindOf } from '../lib/failure.ts';
-import type { LambdaHandler } from '../local/invoke-endpoint.ts';
-import { definition } from '../local/state-machine.ts';
 import { allIsWell, atlas, coldStart, doorNames, doors, entity, readEvent } from './support/harness.ts';
 import { bringAbout } from './support/scenarios.ts';
 

@@ -1,9 +1,9 @@
 /** Digest authentication: right for every challenge, and for as long as an execution environment lives. */
 
 import { beforeEach, describe, expect, test, vi } from 'vitest';
+import { challengeForms, expectedResponse } from '../embedded/digest-verifier.ts';
 import { readDigestChallenge } from '../lib/digest-challenge.ts';
 import { answerChallenge } from '../lib/digest-session.ts';
-import { challengeForms, expectedResponse } from '../local/digest-verifier.ts';
 import { allIsWell, ask, atlas, coldStart, document, secretsManager } from './support/harness.ts';
 
 beforeEach(allIsWell);

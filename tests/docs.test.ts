@@ -3,9 +3,9 @@
 import { existsSync, globSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test, vi } from 'vitest';
-import { renderDashboard } from '../docs/render-dashboard.ts';
+import { demoGroupId, demoIds, demoProjects } from '../embedded/demo-migrations.ts';
 import { failureNames } from '../lib/failure.ts';
-import { demoGroupId, demoIds, demoProjects } from '../local/demo-migrations.ts';
+import { renderDashboard } from '../scripts/draw-dashboard.ts';
 import { allIsWell, ask, atlas, coldStart, doors } from './support/harness.ts';
 
 const root = join(import.meta.dirname, '..');

@@ -1,7 +1,7 @@
 /** The document: every rule of it, at every door, with and without an envelope. */
 
 import { beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import type { LambdaHandler } from '../local/invoke-endpoint.ts';
+import type { LambdaHandler } from '../embedded/lambda-invoke.ts';
 import {
   allIsWell,
   ask,

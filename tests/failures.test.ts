@@ -1,9 +1,9 @@
 /** The closed list of failures: what each answer of Atlas and each slip of a caller becomes, at every door. */
 
 import { beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
+import { atlasError, type Reply } from '../embedded/atlas.ts';
+import type { LambdaHandler } from '../embedded/lambda-invoke.ts';
 import { failureNames, kindOf } from '../lib/failure.ts';
-import { atlasError, type Reply } from '../local/embedded-atlas.ts';
-import type { LambdaHandler } from '../local/invoke-endpoint.ts';
 import {
   allIsWell,
   ask,

@@ -2,8 +2,8 @@
 
 import fc from 'fast-check';
 import { beforeAll, beforeEach, expect, test } from 'vitest';
+import type { LambdaHandler } from '../embedded/lambda-invoke.ts';
 import { failureNames } from '../lib/failure.ts';
-import type { LambdaHandler } from '../local/invoke-endpoint.ts';
 import {
   allIsWell,
   ask,

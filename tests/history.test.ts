@@ -4,7 +4,7 @@
  */
 
 import { expect, test } from 'vitest';
-import { definition } from '../local/state-machine.ts';
+import { definition } from '../embedded/state-machine.ts';
 
 const LIMIT = 25_000;
 

@@ -11,7 +11,7 @@ const root = join(import.meta.dirname, '..');
 let folder: string;
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'atlas-live-migration-'));
-  for (const file of ['local/installed.js', 'local/prepare.js', 'package.json']) {
+  for (const file of ['scripts/installed.js', 'scripts/prepare.js', 'package.json']) {
     cpSync(join(root, file), join(folder, file));
   }
 });
@@ -23,7 +23,7 @@ function run(cwd: string, ...args: string[]) {
 }
 
 test('without npm ci, programs say what installs the packages', () => {
-  expect(run(folder, 'local/installed.js')).toEqual({
+  expect(run(folder, 'scripts/installed.js')).toEqual({
     status: 1,
     output: 'The packages are not installed; this installs them: npm ci\n',
   });
@@ -32,12 +32,12 @@ test('without npm ci, programs say what installs the packages', () => {
 test('NODE_ENV=production npm ci succeeds and says what it left out; programs say how to get it', () => {
   mkdirSync(join(folder, 'node_modules/@middy/core'), { recursive: true });
   const leftOut = /^The development packages were left out .*: npm ci --include=dev\n$/;
-  expect(run(folder, 'local/prepare.js')).toEqual({ status: 0, output: expect.stringMatching(leftOut) });
-  expect(run(folder, 'local/installed.js')).toEqual({ status: 1, output: expect.stringMatching(leftOut) });
+  expect(run(folder, 'scripts/prepare.js')).toEqual({ status: 0, output: expect.stringMatching(leftOut) });
+  expect(run(folder, 'scripts/installed.js')).toEqual({ status: 1, output: expect.stringMatching(leftOut) });
 });
 
 test("with ignore-scripts and an older Node.js, programs say how to get the project's own", () => {
-  const old = run(root, '--no-experimental-strip-types', 'local/installed.js');
+  const old = run(root, '--no-experimental-strip-types', 'scripts/installed.js');
   expect(old).toEqual({
     status: 1,
     output: expect.stringMatching(/^Node\.js v\S+ .*: npm ci --ignore-scripts=false\n$/),
@@ -45,7 +45,7 @@ test("with ignore-scripts and an older Node.js, programs say how to get the proj
 });
 
 test('a whole installation says nothing', () => {
-  expect(run(root, 'local/installed.js')).toEqual({ status: 0, output: '' });
+  expect(run(root, 'scripts/installed.js')).toEqual({ status: 0, output: '' });
 });
 
 test('each program that npm runs is checked first', () => {
@@ -54,5 +54,5 @@ test('each program that npm runs is checked first', () => {
   };
   const programs = Object.entries(scripts).filter(([, command]) => command.includes('.ts') || command.includes('tsc'));
   expect(programs.map(([name]) => name)).toEqual(['start', 'wait', 'smoke', 'test', 'bench']);
-  for (const [, command] of programs) expect(command).toMatch(/^node (--import \.\/)?local\/installed\.js /);
+  for (const [, command] of programs) expect(command).toMatch(/^node (--import \.\/)?scripts\/installed\.js /);
 });

@@ -1,9 +1,9 @@
 /** The log: one line for each invocation, with everything that an operator needs and nothing that is secret. */
 
 import { beforeEach, describe, expect, test, vi } from 'vitest';
+import { atlasError } from '../embedded/atlas.ts';
+import { lambdaContext } from '../embedded/lambda-invoke.ts';
 import { failureNames } from '../lib/failure.ts';
-import { atlasError } from '../local/embedded-atlas.ts';
-import { lambdaContext } from '../local/invoke-endpoint.ts';
 import {
   allIsWell,
   ask,

@@ -6,9 +6,9 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { unzipSync } from 'fflate';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { serve } from '../local/serve.ts';
-import { packageService } from './packaging.ts';
-import { runtimeIsBuilt, startRuntime } from './runtime.ts';
+import { packageService } from '../deploy/package-service.ts';
+import { serve } from '../embedded/http-server.ts';
+import { runtimeIsBuilt, startRuntime } from '../embedded/lambda-runtime.ts';
 import {
   allIsWell,
   atlas,

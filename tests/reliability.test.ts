@@ -7,9 +7,9 @@ import type { Socket } from 'node:net';
 import zlib from 'node:zlib';
 import { beforeEach, describe, expect, test, vi } from 'vitest';
 import type { FailureName } from '#contract';
+import { atlasError, type Reply } from '../embedded/atlas.ts';
 import { Failure, type FailureFacts } from '../lib/failure.ts';
 import { retryDelayMs } from '../lib/retry.ts';
-import { atlasError, type Reply } from '../local/embedded-atlas.ts';
 import { startFrozenProcess } from './support/frozen-process.ts';
 import {
   allIsWell,

@@ -1,7 +1,7 @@
 /** Service accounts: one access token, kept and shared, replaced when it has to be. */
 
 import { beforeEach, describe, expect, test, vi } from 'vitest';
-import { atlasError } from '../local/embedded-atlas.ts';
+import { atlasError } from '../embedded/atlas.ts';
 import { allIsWell, ask, atlas, coldStart, document, secretId, secretsManager } from './support/harness.ts';
 
 beforeEach(allIsWell);

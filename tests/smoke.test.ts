@@ -4,8 +4,8 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { type Served, serve } from '../embedded/http-server.ts';
 import { failureNames, kindOf } from '../lib/failure.ts';
-import { type Served, serve } from '../local/serve.ts';
 import { startGateway } from './support/gateway.ts';
 import { allIsWell, document, groupId, liveMigrationId } from './support/harness.ts';
 
@@ -16,7 +16,7 @@ afterEach(async () => {
 });
 
 async function smoke(args: string[], environment: Record<string, string | undefined> = {}) {
-  const child = spawn(process.execPath, ['local/smoke.ts', ...args], {
+  const child = spawn(process.execPath, ['scripts/smoke.ts', ...args], {
     cwd: join(import.meta.dirname, '..'),
     env: { ...process.env, AWS_EC2_METADATA_DISABLED: 'true', ...environment },
   });

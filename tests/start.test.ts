@@ -24,7 +24,7 @@ async function freePort(): Promise<number> {
 
 /** Starts it, and returns what it has printed when `until` was printed or it ended. */
 async function start(args: string[], environment: Record<string, string> = {}, until = 'log lines follow') {
-  const child = spawn(process.execPath, ['local/start.ts', ...args], {
+  const child = spawn(process.execPath, ['scripts/start.ts', ...args], {
     cwd: root,
     env: { PATH: process.env['PATH'] ?? '', ...environment },
   });
@@ -166,7 +166,7 @@ describe('npm start ends', () => {
       'sh',
       [
         '-c',
-        'node local/start.ts "$@" | head -1',
+        'node scripts/start.ts "$@" | head -1',
         'sh',
         '--port',
         String(await freePort()),

@@ -6,9 +6,9 @@ import { join } from 'node:path';
 import { loadAwsServiceSpec } from '@aws-cdk/aws-service-spec';
 import { beforeAll, describe, expect, test, vi } from 'vitest';
 import { parse } from 'yaml';
+import { packageService } from '../deploy/package-service.ts';
+import { atlasError } from '../embedded/atlas.ts';
 import { failureNames } from '../lib/failure.ts';
-import { atlasError } from '../local/embedded-atlas.ts';
-import { packageService } from './packaging.ts';
 import { allIsWell, ask, atlas, captureOutput, coldStart, entity, invokeHttp, readEvent } from './support/harness.ts';
 
 const root = join(import.meta.dirname, '..');

@@ -4,9 +4,9 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
-import { demoProjects } from '../local/demo-migrations.ts';
-import { startInvokeEndpoint } from '../local/invoke-endpoint.ts';
-import type { Served } from '../local/serve.ts';
+import { demoProjects } from '../embedded/demo-migrations.ts';
+import type { Served } from '../embedded/http-server.ts';
+import { startInvokeEndpoint } from '../embedded/lambda-invoke.ts';
 import { allIsWell, atlas, coldStart, groupId, liveMigrationId } from './support/harness.ts';
 
 let endpoint: Served;
@@ -26,7 +26,7 @@ const atlasSays = (...answers: object[]) => {
 };
 
 function start(args: string[]): ChildProcess & { text: { out: string; err: string } } {
-  const child = spawn(process.execPath, ['local/wait.ts', ...args], { cwd: join(import.meta.dirname, '..') });
+  const child = spawn(process.execPath, ['scripts/wait.ts', ...args], { cwd: join(import.meta.dirname, '..') });
   const text = { out: '', err: '' };
   child.stdout.on('data', (chunk) => {
     text.out += chunk;

@@ -2,9 +2,9 @@
 
 import { beforeEach, describe, expect, test } from 'vitest';
 import type { StatusChanged } from '#contract';
-import { atlasError, type Reply } from '../local/embedded-atlas.ts';
-import { lambdaContext } from '../local/invoke-endpoint.ts';
-import { definition, type Options, type Services, startExecution, TaskError } from '../local/state-machine.ts';
+import { atlasError, type Reply } from '../embedded/atlas.ts';
+import { lambdaContext } from '../embedded/lambda-invoke.ts';
+import { definition, type Options, type Services, startExecution, TaskError } from '../embedded/state-machine.ts';
 import { allIsWell, atlas, coldStart, groupId, liveMigrationId } from './support/harness.ts';
 
 beforeEach(allIsWell);

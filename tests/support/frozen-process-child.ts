@@ -1,7 +1,7 @@
 /** The child of `frozen-process.ts`: asks as often as it is told to, all at once, and sends what came of it. */
 
+import { lambdaContext } from '../../embedded/lambda-invoke.ts';
 import { handler } from '../../functions/get-live-migration.ts';
-import { lambdaContext } from '../../local/invoke-endpoint.ts';
 
 const event = { groupId: '5f1b2c3d4e5f6a7b8c9d0e1f', liveMigrationId: '7e68e12770616e75e6df43d0' };
 

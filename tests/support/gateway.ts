@@ -2,7 +2,7 @@
 
 import { createHash, createHmac } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
-import { serve } from '../../local/serve.ts';
+import { serve } from '../../embedded/http-server.ts';
 
 /** What the request's signature should be (Signature Version 4), computed from the request as it came in. */
 function expectedSignature(request: IncomingMessage, secretKey: string): string {

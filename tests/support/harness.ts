@@ -5,9 +5,9 @@
 
 import { readFileSync } from 'node:fs';
 import { expect, vi } from 'vitest';
-import { startEmbeddedAtlas } from '../../local/embedded-atlas.ts';
-import { startEmbeddedSecretsManager } from '../../local/embedded-secrets-manager.ts';
-import { type LambdaHandler, lambdaContext } from '../../local/invoke-endpoint.ts';
+import { startEmbeddedAtlas } from '../../embedded/atlas.ts';
+import { type LambdaHandler, lambdaContext } from '../../embedded/lambda-invoke.ts';
+import { startEmbeddedSecretsManager } from '../../embedded/secrets-manager.ts';
 
 export const groupId = '5f1b2c3d4e5f6a7b8c9d0e1f';
 export const liveMigrationId = '7e68e12770616e75e6df43d0';

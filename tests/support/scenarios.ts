@@ -2,7 +2,7 @@
 
 import { vi } from 'vitest';
 import type { FailureName } from '#contract';
-import { atlasError, type Reply } from '../../local/embedded-atlas.ts';
+import { atlasError, type Reply } from '../../embedded/atlas.ts';
 import { atlas, privateKey, publicKey, secretId, secretsManager } from './harness.ts';
 
 const says = (reply: Reply) => () => {

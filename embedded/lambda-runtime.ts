@@ -9,7 +9,7 @@ import { existsSync } from 'node:fs';
 import type { ServerResponse } from 'node:http';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
-import { readBody, serve } from '../local/serve.ts';
+import { readBody, serve } from './http-server.ts';
 
 const folder = join(import.meta.dirname, '../.build/ric');
 

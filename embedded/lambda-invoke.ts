@@ -6,7 +6,7 @@
 import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Context } from 'aws-lambda';
-import { readBody, serve } from './serve.ts';
+import { readBody, serve } from './http-server.ts';
 
 export type LambdaHandler = (event: unknown, context: Context) => Promise<unknown>;
 

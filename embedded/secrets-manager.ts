@@ -4,7 +4,7 @@
  */
 
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { readBody, serve } from './serve.ts';
+import { readBody, serve } from './http-server.ts';
 
 export async function startEmbeddedSecretsManager(port = 0) {
   const secretsManager = {

@@ -6,7 +6,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { type ChallengeName, challengeForms, createDigestVerifier, type NonceRules } from './digest-verifier.ts';
-import { readBody, serve } from './serve.ts';
+import { readBody, serve } from './http-server.ts';
 
 /** What Atlas says of a live migration, by the seconds since it was first asked about. */
 export type Migration = (seconds: number) => object;

@@ -4,9 +4,9 @@
  */
 
 import type { LiveMigration, StatusChanged } from '#contract';
+import { anotherDemoId, demoGroupId, demoIds } from '../embedded/demo-migrations.ts';
+import { startExecution, TaskError } from '../embedded/state-machine.ts';
 import { readCommandLine, twoIds } from './command-line.ts';
-import { anotherDemoId, demoGroupId, demoIds } from './demo-migrations.ts';
-import { startExecution, TaskError } from './state-machine.ts';
 
 const usage = `Usage: npm run wait -- [GROUP_ID LIVE_MIGRATION_ID] [options]
   Without ids, a demo migration of npm start begins and is followed.

@@ -5,13 +5,13 @@ import { connect, createServer } from 'node:net';
 import { devNull } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { startEmbeddedAtlas } from '../embedded/atlas.ts';
+import { demoGroupId, demoIds, demoProjects } from '../embedded/demo-migrations.ts';
+import { type ChallengeName, challengeForms } from '../embedded/digest-verifier.ts';
+import { startInvokeEndpoint } from '../embedded/lambda-invoke.ts';
+import { startEmbeddedSecretsManager } from '../embedded/secrets-manager.ts';
 import { readConfiguration } from '../lib/configuration.ts';
 import { readCommandLine } from './command-line.ts';
-import { demoGroupId, demoIds, demoProjects } from './demo-migrations.ts';
-import { type ChallengeName, challengeForms } from './digest-verifier.ts';
-import { startEmbeddedAtlas } from './embedded-atlas.ts';
-import { startEmbeddedSecretsManager } from './embedded-secrets-manager.ts';
-import { startInvokeEndpoint } from './invoke-endpoint.ts';
 
 const usage = `Usage: npm start -- [options]
   --port N         port of the HTTP API (3000)

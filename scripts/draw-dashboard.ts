@@ -1,6 +1,6 @@
 /**
  * Draws docs/dashboard.svg: the deployed dashboard's widgets, in their places, with made data, so that a reader sees
- * what to expect. `node docs/render-dashboard.ts > docs/dashboard.svg`
+ * what to expect. `node scripts/draw-dashboard.ts > docs/dashboard.svg`
  */
 
 import { createRequire } from 'node:module';

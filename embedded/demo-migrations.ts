@@ -4,7 +4,7 @@
  */
 
 import { randomBytes } from 'node:crypto';
-import type { Migration, Projects } from './embedded-atlas.ts';
+import type { Migration, Projects } from './atlas.ts';
 
 export const demoGroupId = '5f1b2c3d4e5f6a7b8c9d0e1f';
 export const demoIds = {
