@@ -11,7 +11,7 @@ import { failureNames, kindOf } from '../lib/failure.ts';
 import { allIsWell, atlas, coldStart, doorNames, doors, entity, readEvent } from './support/harness.ts';
 import { bringAbout } from './support/scenarios.ts';
 
-const schema = JSON.parse(readFileSync(new URL('../schemas/contract.schema.json', import.meta.url), 'utf8'));
+const schema = JSON.parse(readFileSync(new URL('../contract/contract.schema.json', import.meta.url), 'utf8'));
 const ajv = new Ajv2020({
   strict: true,
   allowUnionTypes: true,
@@ -99,8 +99,8 @@ describe('the input of the wait: the schema and the state machine agree', () => 
   });
 });
 
-describe('openapi.yaml', () => {
-  const path = fileURLToPath(new URL('../openapi.yaml', import.meta.url));
+describe('contract/openapi.yaml', () => {
+  const path = fileURLToPath(new URL('../contract/openapi.yaml', import.meta.url));
   type Answer = { content: Record<string, { examples?: Record<string, { value: Record<string, unknown> }> }> };
   const answers = async () => {
     const { bundle: bundled } = await bundle({ ref: path, config: await createConfig({}) });

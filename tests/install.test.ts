@@ -11,7 +11,7 @@ const root = join(import.meta.dirname, '..');
 let folder: string;
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'atlas-live-migration-'));
-  for (const file of ['scripts/installed.js', 'scripts/prepare.js', 'package.json']) {
+  for (const file of ['scripts/installed.js', 'contract/make-types.js', 'package.json']) {
     cpSync(join(root, file), join(folder, file));
   }
 });
@@ -32,7 +32,7 @@ test('without npm ci, programs say what installs the packages', () => {
 test('NODE_ENV=production npm ci succeeds and says what it left out; programs say how to get it', () => {
   mkdirSync(join(folder, 'node_modules/@middy/core'), { recursive: true });
   const leftOut = /^The development packages were left out .*: npm ci --include=dev\n$/;
-  expect(run(folder, 'scripts/prepare.js')).toEqual({ status: 0, output: expect.stringMatching(leftOut) });
+  expect(run(folder, 'contract/make-types.js')).toEqual({ status: 0, output: expect.stringMatching(leftOut) });
   expect(run(folder, 'scripts/installed.js')).toEqual({ status: 1, output: expect.stringMatching(leftOut) });
 });
 

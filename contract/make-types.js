@@ -7,7 +7,7 @@ const path = (name) => fileURLToPath(new URL(`../${name}`, import.meta.url));
 
 const generator = await import('json-schema-to-typescript').catch(() => undefined);
 if (generator) {
-  const types = await generator.compileFromFile(path('schemas/contract.schema.json'), {
+  const types = await generator.compileFromFile(path('contract/contract.schema.json'), {
     additionalProperties: false,
     unreachableDefinitions: true,
   });
