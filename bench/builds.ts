@@ -25,28 +25,29 @@ const scripts = (...names: string[]): BuildOptions => ({
   absWorkingDir: root,
   entryPoints: names.map((name) => `bench/${name}.ts`),
   outdir,
+  outbase: 'bench',
   outExtension: { '.js': '.cjs' },
 });
 
 export async function makeBuilds() {
-  const { bundling } = (await import('../bundle.js' as string)) as { bundling: BuildOptions };
+  const { bundling } = (await import('../deploy/bundle.js' as string)) as { bundling: BuildOptions };
   const { zipBytes, taskRoot } = await packageFunction();
   // As they are written: the SDK and digest-fetch come from node_modules.
   await build({
-    ...scripts('child', 'floor', 'usual'),
+    ...scripts('child', 'contenders/floor', 'contenders/usual'),
     bundle: true,
     packages: 'external',
     platform: 'node',
     format: 'cjs',
   });
   // As anybody would bundle them: without what our plugins take out or replace.
-  await build({ ...bundling, ...scripts('bare-client', 'bare-middy'), plugins: [] });
+  await build({ ...bundling, ...scripts('contenders/bare-client', 'contenders/bare-middy'), plugins: [] });
   return {
     zipBytes,
     taskRoot,
     product: join(taskRoot, 'functions/get-live-migration.js'),
     outdir,
-    module: (name: 'floor' | 'usual' | 'bare-client' | 'bare-middy') => join(outdir, `${name}.cjs`),
+    module: (name: 'floor' | 'usual' | 'bare-client' | 'bare-middy') => join(outdir, `contenders/${name}.cjs`),
     remove: () => rmSync(taskRoot, { recursive: true }),
   };
 }

@@ -7,16 +7,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 
 const root = join(import.meta.dirname, '..');
-const sources = [
-  'serverless.yml',
-  'package.json',
-  'bundle.js',
-  'deployment.cjs',
-  'functions',
-  'lib',
-  'resources',
-  'workflows',
-];
+const sources = ['serverless.yml', 'package.json', 'deploy', 'functions', 'lib'];
 
 export type Resource = { Type: string; Properties: Record<string, unknown> };
 

@@ -11,7 +11,7 @@ export type Definition = ConstructorParameters<typeof StateMachine>[0];
 type JsonInput = Parameters<StateMachine['run']>[0];
 
 export const definition = JSON.parse(
-  readFileSync(new URL('../workflows/await-live-migration.asl.json', import.meta.url), 'utf8'),
+  readFileSync(new URL('../deploy/await-live-migration.asl.json', import.meta.url), 'utf8'),
 ) as Definition;
 
 /** What an error is in a state machine: Step Functions takes a Lambda's `errorType` for the name. */

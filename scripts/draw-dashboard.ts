@@ -14,7 +14,7 @@ type Widget = {
 };
 type Series = { label: string; colour: string; values: number[]; filled?: boolean };
 
-const body = createRequire(import.meta.url)('../resources/dashboard.cjs') as () => string;
+const body = createRequire(import.meta.url)('../deploy/dashboard.cjs') as () => string;
 const { widgets } = JSON.parse(body()) as { widgets: Widget[] };
 
 /** Twelve hours, a figure for each ten minutes. */

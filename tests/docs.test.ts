@@ -82,7 +82,7 @@ test.each(['README.md', 'docs/operate.md'])('%s names every failure', (document)
 });
 
 test('docs/operate.md names every alarm', () => {
-  const alarms = [...read('resources/alarms.yml').matchAll(/^ {2}(\w+)Alarm:$/gm)].map(([, name]) => name);
+  const alarms = [...read('deploy/alarms.yml').matchAll(/^ {2}(\w+)Alarm:$/gm)].map(([, name]) => name);
   expect(alarms.length).toBeGreaterThan(5);
   for (const name of alarms) expect(read('docs/operate.md')).toContain(`| \`${name}\` |`);
 });

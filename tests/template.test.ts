@@ -316,7 +316,7 @@ test('the state machine gets the function, the bus and the file as it is', () =>
     EventBusName: 'migrations',
   });
   expect(machine['Definition']).toEqual(
-    JSON.parse(readFileSync(join(root, 'workflows/await-live-migration.asl.json'), 'utf8')),
+    JSON.parse(readFileSync(join(root, 'deploy/await-live-migration.asl.json'), 'utf8')),
   );
 });
 
@@ -445,7 +445,7 @@ describe('metrics', () => {
 describe('parameters that are wrong are named before anything is deployed', () => {
   /** Judges the parameters as serverless does, with the defaults of serverless.yml for the others. */
   const judge = (parameters: Record<string, string>) => {
-    const deployment = createRequire(import.meta.url)('../deployment.cjs');
+    const deployment = createRequire(import.meta.url)('../deploy/parameters.cjs');
     const { params } = parse(readFileSync(join(root, 'serverless.yml'), 'utf8'), { logLevel: 'silent' });
     return deployment({
       options: { param: Object.entries(parameters).map(([name, value]) => `${name}=${value}`) },
