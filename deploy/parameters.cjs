@@ -39,7 +39,7 @@ const isOrigin = (text) => URL.canParse(text) && new URL(text).origin === text;
 
 /** Names everything that is wrong. */
 async function findProblems(parameters, given) {
-  const { readBaseUrl, baseUrlRule } = await import('../lib/base-url.ts');
+  const { readBaseUrl, baseUrlRule } = await import('../lib/atlas/base-url.ts');
   const problems = [];
   const check = (name, isGood, rule) => {
     if (!isGood(parameters[name])) problems.push(`${name} ${rule}`);

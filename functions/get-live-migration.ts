@@ -4,17 +4,17 @@ import { Logger } from '@aws-lambda-powertools/logger';
 import { Metrics } from '@aws-lambda-powertools/metrics';
 import middy from '@middy/core';
 import type { Context } from 'aws-lambda';
-import { createAtlasClient } from '../lib/atlas-client.ts';
-import { readConfiguration } from '../lib/configuration.ts';
-import { createCredentialsStore } from '../lib/credentials.ts';
-import { doors } from '../lib/doors.ts';
-import { createGetLiveMigration } from '../lib/get-live-migration.ts';
-import { createHttpClient } from '../lib/http-client.ts';
-import { type CallContext, invocationLog } from '../lib/invocation-log.ts';
-import { invocationMetrics, namespace } from '../lib/invocation-metrics.ts';
-import type { Question } from '../lib/question.ts';
-import { readSecret } from '../lib/secret.ts';
-import { createSecretReader } from '../lib/secrets-manager.ts';
+import { createAtlasClient } from '../lib/atlas/client.ts';
+import { createHttpClient } from '../lib/atlas/http-client.ts';
+import { createGetLiveMigration } from '../lib/core/answer-question.ts';
+import type { Question } from '../lib/core/question.ts';
+import { readConfiguration } from '../lib/lambda/configuration.ts';
+import { doors } from '../lib/lambda/doors.ts';
+import { type CallContext, invocationLog } from '../lib/lambda/invocation-log.ts';
+import { invocationMetrics, namespace } from '../lib/lambda/invocation-metrics.ts';
+import { readSecret } from '../lib/secret/format.ts';
+import { createSecretReader } from '../lib/secret/secrets-manager.ts';
+import { createCredentialsStore } from '../lib/secret/store.ts';
 
 const configuration = readConfiguration(process.env);
 

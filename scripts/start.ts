@@ -10,7 +10,7 @@ import { demoGroupId, demoIds, demoProjects } from '../embedded/demo-migrations.
 import { type ChallengeName, challengeForms } from '../embedded/digest-verifier.ts';
 import { startInvokeEndpoint } from '../embedded/lambda-invoke.ts';
 import { startEmbeddedSecretsManager } from '../embedded/secrets-manager.ts';
-import { readConfiguration } from '../lib/configuration.ts';
+import { readConfiguration } from '../lib/lambda/configuration.ts';
 import { readCommandLine } from './command-line.ts';
 
 const usage = `Usage: npm start -- [options]

@@ -7,7 +7,7 @@ import { Ajv2020 } from 'ajv/dist/2020.js';
 import { beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { LambdaHandler } from '../embedded/lambda-invoke.ts';
 import { definition } from '../embedded/state-machine.ts';
-import { failureNames, kindOf } from '../lib/failure.ts';
+import { failureNames, kindOf } from '../lib/core/failure.ts';
 import { allIsWell, atlas, coldStart, doorNames, doors, entity, readEvent } from './support/harness.ts';
 import { bringAbout } from './support/scenarios.ts';
 

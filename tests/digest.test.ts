@@ -2,8 +2,8 @@
 
 import { beforeEach, describe, expect, test, vi } from 'vitest';
 import { challengeForms, expectedResponse } from '../embedded/digest-verifier.ts';
-import { readDigestChallenge } from '../lib/digest-challenge.ts';
-import { answerChallenge } from '../lib/digest-session.ts';
+import { readDigestChallenge } from '../lib/atlas/digest-challenge.ts';
+import { answerChallenge } from '../lib/atlas/digest-session.ts';
 import { allIsWell, ask, atlas, coldStart, document, secretsManager } from './support/harness.ts';
 
 beforeEach(allIsWell);

@@ -4,7 +4,7 @@ import { existsSync, globSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test, vi } from 'vitest';
 import { demoGroupId, demoIds, demoProjects } from '../embedded/demo-migrations.ts';
-import { failureNames } from '../lib/failure.ts';
+import { failureNames } from '../lib/core/failure.ts';
 import { renderDashboard } from '../scripts/draw-dashboard.ts';
 import { allIsWell, ask, atlas, coldStart, doors } from './support/harness.ts';
 

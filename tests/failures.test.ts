@@ -3,7 +3,7 @@
 import { beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import { atlasError, type Reply } from '../embedded/atlas.ts';
 import type { LambdaHandler } from '../embedded/lambda-invoke.ts';
-import { failureNames, kindOf } from '../lib/failure.ts';
+import { failureNames, kindOf } from '../lib/core/failure.ts';
 import {
   allIsWell,
   ask,

@@ -3,7 +3,7 @@
 import fc from 'fast-check';
 import { beforeAll, beforeEach, expect, test } from 'vitest';
 import type { LambdaHandler } from '../embedded/lambda-invoke.ts';
-import { failureNames } from '../lib/failure.ts';
+import { failureNames } from '../lib/core/failure.ts';
 import {
   allIsWell,
   ask,

@@ -3,7 +3,7 @@
 import { beforeEach, describe, expect, test, vi } from 'vitest';
 import { atlasError } from '../embedded/atlas.ts';
 import { lambdaContext } from '../embedded/lambda-invoke.ts';
-import { failureNames } from '../lib/failure.ts';
+import { failureNames } from '../lib/core/failure.ts';
 import {
   allIsWell,
   ask,
@@ -94,7 +94,7 @@ test('of an unexpected error, names the place and not the words', async () => {
       level: 'ERROR',
       outcome: 'InternalError',
       errorName: 'RangeError',
-      frames: expect.arrayContaining([expect.stringContaining('atlas-client')]),
+      frames: expect.arrayContaining([expect.stringContaining('lib/atlas/client')]),
     },
   ]);
   expect(http.body + output.text()).not.toContain('words with a secret');

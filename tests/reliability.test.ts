@@ -8,8 +8,8 @@ import zlib from 'node:zlib';
 import { beforeEach, describe, expect, test, vi } from 'vitest';
 import type { FailureName } from '#contract';
 import { atlasError, type Reply } from '../embedded/atlas.ts';
-import { Failure, type FailureFacts } from '../lib/failure.ts';
-import { retryDelayMs } from '../lib/retry.ts';
+import { retryDelayMs } from '../lib/atlas/retry.ts';
+import { Failure, type FailureFacts } from '../lib/core/failure.ts';
 import { startFrozenProcess } from './support/frozen-process.ts';
 import {
   allIsWell,

@@ -1,7 +1,7 @@
 /** The secret: every spelling of it, and how it is kept fresh. */
 
 import { beforeEach, describe, expect, test, vi } from 'vitest';
-import { readSecret } from '../lib/secret.ts';
+import { readSecret } from '../lib/secret/format.ts';
 import {
   allIsWell,
   ask,

@@ -5,7 +5,7 @@ import { once } from 'node:events';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { type Served, serve } from '../embedded/http-server.ts';
-import { failureNames, kindOf } from '../lib/failure.ts';
+import { failureNames, kindOf } from '../lib/core/failure.ts';
 import { startGateway } from './support/gateway.ts';
 import { allIsWell, document, groupId, liveMigrationId } from './support/harness.ts';
 

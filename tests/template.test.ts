@@ -8,7 +8,7 @@ import { beforeAll, describe, expect, test, vi } from 'vitest';
 import { parse } from 'yaml';
 import { packageService } from '../deploy/package-service.ts';
 import { atlasError } from '../embedded/atlas.ts';
-import { failureNames } from '../lib/failure.ts';
+import { failureNames } from '../lib/core/failure.ts';
 import { allIsWell, ask, atlas, captureOutput, coldStart, entity, invokeHttp, readEvent } from './support/harness.ts';
 
 const root = join(import.meta.dirname, '..');

@@ -1,7 +1,7 @@
 /** A failure as a problem document (RFC 9457). */
 
 import type { Problem } from '#contract';
-import { type Failure, kindOf } from './failure.ts';
+import { type Failure, kindOf } from '../core/failure.ts';
 
 export function toProblem({ name, message, facts }: Failure, requestId: string): Problem {
   const { status, title, retryable } = kindOf(name);

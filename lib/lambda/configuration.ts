@@ -1,6 +1,6 @@
 /** The function's environment, judged once, when the function starts. */
 
-import { type BaseUrl, baseUrlRule, readBaseUrl } from './base-url.ts';
+import { type BaseUrl, baseUrlRule, readBaseUrl } from '../atlas/base-url.ts';
 
 export type Configuration = {
   /** Name or ARN of the secret with the Atlas key; `{groupId}` in it stands for the project's id. */

@@ -1,6 +1,6 @@
 /** Decides whether an attempt that failed is worth another one, and after how long. No waiting is done here. */
 
-import type { Failure } from './failure.ts';
+import type { Failure } from '../core/failure.ts';
 
 const MAX_ATTEMPTS = 3;
 const FIRST_BACKOFF_MS = 100;

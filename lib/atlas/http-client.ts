@@ -6,7 +6,7 @@
 import http from 'node:http';
 import https from 'node:https';
 import zlib from 'node:zlib';
-import { Failure } from './failure.ts';
+import { Failure } from '../core/failure.ts';
 
 export type HttpRequest = {
   method: 'GET' | 'POST';

@@ -2,9 +2,9 @@
 
 import type { Metrics } from '@aws-lambda-powertools/metrics';
 import type { MiddlewareObj } from '@middy/core';
-import { Failure } from './failure.ts';
+import { Failure } from '../core/failure.ts';
+import type { Question } from '../core/question.ts';
 import type { CallContext } from './invocation-log.ts';
-import type { Question } from './question.ts';
 
 export const namespace = 'AtlasLiveMigration';
 

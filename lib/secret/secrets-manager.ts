@@ -1,8 +1,8 @@
 /** Asks AWS Secrets Manager for a secret's text. */
 
 import { GetSecretValueCommand, SecretsManagerClient } from '@aws-sdk/client-secrets-manager';
-import type { ReadSecretText } from './credentials.ts';
-import { Failure } from './failure.ts';
+import { Failure } from '../core/failure.ts';
+import type { ReadSecretText } from './store.ts';
 
 /** Errors with a 4xx status that say nothing about the secret: they pass, or the function's own AWS session is at fault. */
 const passing = /Throttl|TooManyRequests|LimitExceeded|SlowDown|Expired|Signature/;

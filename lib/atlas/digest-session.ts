@@ -5,10 +5,10 @@
 
 import { createHash, randomBytes } from 'node:crypto';
 import { DigestClient } from 'digest-fetch';
+import { Failure } from '../core/failure.ts';
+import { singleFlight } from '../single-flight.ts';
 import { type DigestAlgorithm, type DigestChallenge, readDigestChallenge } from './digest-challenge.ts';
-import { Failure } from './failure.ts';
 import type { HttpAnswer, HttpRequest, Send } from './http-client.ts';
-import { singleFlight } from './single-flight.ts';
 
 /** Sends a request with whatever authentication the session stands for, and returns the final answer. */
 export type Session = (request: HttpRequest, signal: AbortSignal) => Promise<HttpAnswer>;

@@ -1,9 +1,9 @@
 /** Reads the Atlas credentials out of the secret's text, in every spelling that the integrations write. */
 
-import { type BaseUrl, baseUrlRule, readBaseUrl } from './base-url.ts';
-import type { ApiKey } from './digest-session.ts';
-import { Failure } from './failure.ts';
-import type { ServiceAccount } from './token-session.ts';
+import { type BaseUrl, baseUrlRule, readBaseUrl } from '../atlas/base-url.ts';
+import type { ApiKey } from '../atlas/digest-session.ts';
+import type { ServiceAccount } from '../atlas/token-session.ts';
+import { Failure } from '../core/failure.ts';
 
 /** Who we are for Atlas, and which Atlas it is. */
 export type Credentials = (ApiKey | ServiceAccount) & { baseUrl: BaseUrl };

@@ -1,8 +1,8 @@
 /** The core: one question, one stable answer. It knows nothing of HTTP, AWS or Middy. */
 
 import type { LiveMigration } from '#contract';
-import type { AskAtlas } from './atlas-client.ts';
-import type { Call, CredentialsStore } from './credentials.ts';
+import type { AskAtlas } from '../atlas/client.ts';
+import type { Call, CredentialsStore } from '../secret/store.ts';
 import { Failure } from './failure.ts';
 import type { Question } from './question.ts';
 

@@ -1,9 +1,9 @@
 /** Authenticates requests to Atlas with a service account: one OAuth 2.0 access token, kept and shared by all calls. */
 
-import { accessDenied, failureByStatus, failureFrom, isObject, keyWasRefused, readAnswer } from './atlas-answer.ts';
+import { singleFlight } from '../single-flight.ts';
+import { accessDenied, failureByStatus, failureFrom, isObject, keyWasRefused, readAnswer } from './answer.ts';
 import type { Session } from './digest-session.ts';
 import type { HttpAnswer, HttpRequest, Send } from './http-client.ts';
-import { singleFlight } from './single-flight.ts';
 
 export type ServiceAccount = { clientId: string; clientSecret: string };
 

@@ -7,9 +7,9 @@
 import type { MiddlewareObj } from '@middy/core';
 import type { APIGatewayProxyResult, Context } from 'aws-lambda';
 import type { LiveMigration } from '#contract';
-import { Failure, kindOf } from './failure.ts';
+import { Failure, kindOf } from '../core/failure.ts';
+import { type Fields, type Question, readQuestion } from '../core/question.ts';
 import { toProblem } from './problem.ts';
-import { type Fields, type Question, readQuestion } from './question.ts';
 
 export type DoorName = 'http-api' | 'rest-api' | 'direct';
 

@@ -4,12 +4,12 @@ import type { Logger } from '@aws-lambda-powertools/logger';
 import type { MiddlewareObj } from '@middy/core';
 import type { Context } from 'aws-lambda';
 import type { FailureName } from '#contract';
-import type { Call } from './credentials.ts';
-import { startDeadline } from './deadline.ts';
+import { startDeadline } from '../core/deadline.ts';
+import { Failure, kindOf } from '../core/failure.ts';
+import type { Question } from '../core/question.ts';
+import { newTally } from '../core/usage.ts';
+import type { Call } from '../secret/store.ts';
 import type { Visit } from './doors.ts';
-import { Failure, kindOf } from './failure.ts';
-import type { Question } from './question.ts';
-import { newTally } from './tally.ts';
 
 /** What is kept of the time, so that the answer leaves the function before Lambda ends it. */
 const ANSWER_MS = 500;

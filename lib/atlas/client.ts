@@ -2,16 +2,16 @@
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { LiveMigration } from '#contract';
-import { readAtlasAnswer } from './atlas-answer.ts';
-import type { Call } from './credentials.ts';
-import { within } from './deadline.ts';
+import { within } from '../core/deadline.ts';
+import { Failure } from '../core/failure.ts';
+import type { Question } from '../core/question.ts';
+import { timed } from '../core/usage.ts';
+import type { Credentials } from '../secret/format.ts';
+import type { Call } from '../secret/store.ts';
+import { readAtlasAnswer } from './answer.ts';
 import { createDigestSession, type Session } from './digest-session.ts';
-import { Failure } from './failure.ts';
 import type { HttpRequest, Send } from './http-client.ts';
-import type { Question } from './question.ts';
 import { retryDelayMs } from './retry.ts';
-import type { Credentials } from './secret.ts';
-import { timed } from './tally.ts';
 import { createTokenSession } from './token-session.ts';
 
 /** @throws Failure any of the names that begin with `Atlas`, `ProjectNotFound`, `LiveMigrationNotFound` */

@@ -2,10 +2,10 @@
 
 import { isIP } from 'node:net';
 import type { FailureName, LiveMigration } from '#contract';
-import { Failure, type FailureFacts } from './failure.ts';
+import { Failure, type FailureFacts } from '../core/failure.ts';
+import { toLiveMigration } from '../core/live-migration.ts';
+import type { Question } from '../core/question.ts';
 import type { HttpAnswer } from './http-client.ts';
-import { toLiveMigration } from './live-migration.ts';
-import type { Question } from './question.ts';
 
 type Json = Record<string, unknown>;
 

@@ -1,10 +1,10 @@
 /** The Atlas credentials, kept fresh: read once for all who wait, used for a while, read again when Atlas refuses them. */
 
-import { type Deadline, within } from './deadline.ts';
-import { Failure } from './failure.ts';
-import type { Credentials } from './secret.ts';
-import { singleFlight } from './single-flight.ts';
-import { type Tally, timed } from './tally.ts';
+import { type Deadline, within } from '../core/deadline.ts';
+import { Failure } from '../core/failure.ts';
+import { type Tally, timed } from '../core/usage.ts';
+import { singleFlight } from '../single-flight.ts';
+import type { Credentials } from './format.ts';
 
 /** An invocation as the parts below the core see it: how much time it has, and where its cost is counted. */
 export type Call = { deadline: Deadline; tally: Tally };
