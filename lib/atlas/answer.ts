@@ -5,12 +5,8 @@ import type { FailureName, LiveMigration } from '#contract';
 import { Failure, type FailureFacts } from '../core/failure.ts';
 import { toLiveMigration } from '../core/live-migration.ts';
 import type { Question } from '../core/question.ts';
+import { isObject } from '../json.ts';
 import type { HttpAnswer } from './http-client.ts';
-
-type Json = Record<string, unknown>;
-
-export const isObject = (value: unknown): value is Json =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);
 
 /** Atlas uses these with 401 although the key is good: it may not see this project. */
 const keyAcceptedCodes = new Set(['USER_CANNOT_ACCESS_GROUP', 'NOT_IN_GROUP', 'USER_UNAUTHORIZED']);

@@ -1,7 +1,8 @@
 /** Authenticates requests to Atlas with a service account: one OAuth 2.0 access token, kept and shared by all calls. */
 
+import { isObject } from '../json.ts';
 import { singleFlight } from '../single-flight.ts';
-import { accessDenied, failureByStatus, failureFrom, isObject, keyWasRefused, readAnswer } from './answer.ts';
+import { accessDenied, failureByStatus, failureFrom, keyWasRefused, readAnswer } from './answer.ts';
 import type { Session } from './digest-session.ts';
 import type { HttpAnswer, HttpRequest, Send } from './http-client.ts';
 

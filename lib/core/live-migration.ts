@@ -1,6 +1,7 @@
 /** The one stable document, made of whatever Atlas sends for a live migration. */
 
 import type { LiveMigration } from '#contract';
+import { isObject } from '../json.ts';
 import { Failure } from './failure.ts';
 import type { Question } from './question.ts';
 
@@ -26,10 +27,10 @@ function hostNames(value: unknown): string[] {
  * @throws Failure `AtlasUnexpectedAnswer` where the value is no entity, or the entity of another live migration.
  */
 export function toLiveMigration(entity: unknown, { groupId, liveMigrationId }: Question): LiveMigration {
-  if (typeof entity !== 'object' || entity === null || Array.isArray(entity)) {
+  if (!isObject(entity)) {
     throw new Failure('AtlasUnexpectedAnswer', "Atlas's answer is not a JSON object.");
   }
-  const { _id, status: reported, readyForCutover, lagTimeSeconds, migrationHosts } = entity as Record<string, unknown>;
+  const { _id, status: reported, readyForCutover, lagTimeSeconds, migrationHosts } = entity;
   if (!Object.hasOwn(entity, '_id') && !Object.hasOwn(entity, 'status')) {
     throw new Failure(
       'AtlasUnexpectedAnswer',

@@ -9,18 +9,17 @@ import type { APIGatewayProxyResult, Context } from 'aws-lambda';
 import type { LiveMigration } from '#contract';
 import { Failure, kindOf } from '../core/failure.ts';
 import { type Fields, type Question, readQuestion } from '../core/question.ts';
+import { isObject, type JsonObject } from '../json.ts';
 import { toProblem } from './problem.ts';
 
 export type DoorName = 'http-api' | 'rest-api' | 'direct';
 
 type Door = { name: DoorName; fields: Fields };
 
-type Loose = Record<string, unknown>;
-
-const objectOf = (value: unknown): Loose => (typeof value === 'object' && value !== null ? (value as Loose) : {});
+const objectOf = (value: unknown): JsonObject => (isObject(value) ? value : {});
 
 /** All the values that a REST API got for a parameter, if they say the same: `queryStringParameters` has only the last. */
-function onlyValue(event: Loose, name: string): unknown {
+function onlyValue(event: JsonObject, name: string): unknown {
   const all: unknown = objectOf(event['multiValueQueryStringParameters'])[name];
   const last = objectOf(event['queryStringParameters'])[name];
   return Array.isArray(all) && new Set(all).size > 1 ? all : last;
@@ -40,7 +39,7 @@ function doorOf(source: unknown): Door {
   const context = objectOf(event['requestContext']);
   const path = objectOf(event['pathParameters']);
   const ids = { groupId: path['groupId'], liveMigrationId: path['liveMigrationId'] };
-  if (version === '2.0' && typeof context['http'] === 'object' && context['http'] !== null) {
+  if (version === '2.0' && isObject(context['http'])) {
     // Payload 2.0 joins repeated parameters with commas, which no flag may hold.
     const query = objectOf(event['queryStringParameters']);
     return { name: 'http-api', fields: { ...ids, pretty: query['pretty'], envelope: query['envelope'] } };

@@ -4,6 +4,7 @@ import { type BaseUrl, baseUrlRule, readBaseUrl } from '../atlas/base-url.ts';
 import type { ApiKey } from '../atlas/digest-session.ts';
 import type { ServiceAccount } from '../atlas/token-session.ts';
 import { Failure } from '../core/failure.ts';
+import { isObject } from '../json.ts';
 
 /** Who we are for Atlas, and which Atlas it is. */
 export type Credentials = (ApiKey | ServiceAccount) & { baseUrl: BaseUrl };
@@ -37,7 +38,7 @@ export function readSecret(text: string, secretId: string, override: BaseUrl | u
     // No cause: the parser's error quotes the secret.
     throw invalid('is not JSON');
   }
-  if (typeof json !== 'object' || json === null || Array.isArray(json)) throw invalid('is not a JSON object');
+  if (!isObject(json)) throw invalid('is not a JSON object');
 
   const fields = new Map<string, unknown>();
   for (const [name, value] of Object.entries(json)) fields.set(plain(name), value);
