@@ -2,12 +2,11 @@
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { LiveMigration } from '#contract';
+import { type Call, timed } from '../core/call.ts';
 import { within } from '../core/deadline.ts';
 import { Failure } from '../core/failure.ts';
 import type { Question } from '../core/question.ts';
-import { timed } from '../core/usage.ts';
 import type { Credentials } from '../secret/format.ts';
-import type { Call } from '../secret/store.ts';
 import { readAtlasAnswer } from './answer.ts';
 import { createDigestSession, type Session } from './digest-session.ts';
 import type { HttpRequest, Send } from './http-client.ts';
@@ -42,26 +41,26 @@ export function createAtlasClient(send: Send, attemptMs: number): AskAtlas {
     return session;
   };
 
-  const attempt = async (question: Question, credentials: Credentials, { deadline, tally }: Call) => {
+  const attempt = async (question: Question, credentials: Credentials, { deadline, usage }: Call) => {
     const ms = Math.min(attemptMs, deadline.msLeft());
     const tooLate = () => new Failure('AtlasTimedOut', `Atlas did not answer within ${Math.round(ms)} ms.`);
-    tally.attempts += 1;
-    tally.atlasStatus = null;
-    tally.atlasErrorCode = null;
+    usage.attempts += 1;
+    usage.atlasStatus = null;
+    usage.atlasErrorCode = null;
     const request = {
       ...requestFor(question, credentials),
       onSend: () => {
-        tally.atlasRequests += 1;
+        usage.atlasRequests += 1;
       },
     };
     try {
       const answer = await within(ms, tooLate, (signal) => sessionFor(credentials)(request, signal));
-      tally.atlasStatus = answer.status;
+      usage.atlasStatus = answer.status;
       return readAtlasAnswer(answer, question, Date.now());
     } catch (error) {
       if (error instanceof Failure && error.facts.atlas) {
-        tally.atlasStatus = error.facts.atlas.status;
-        tally.atlasErrorCode = error.facts.atlas.errorCode;
+        usage.atlasStatus = error.facts.atlas.status;
+        usage.atlasErrorCode = error.facts.atlas.errorCode;
       }
       throw error;
     }
@@ -70,7 +69,7 @@ export function createAtlasClient(send: Send, attemptMs: number): AskAtlas {
   return async (question, credentials, call) => {
     for (let attempts = 1; ; attempts += 1) {
       try {
-        return await timed(call.tally, 'atlasMs', () => attempt(question, credentials, call));
+        return await timed(call.usage, 'atlasMs', () => attempt(question, credentials, call));
       } catch (error) {
         const delayMs =
           error instanceof Failure ? retryDelayMs(error, attempts, call.deadline.msLeft(), Math.random()) : undefined;

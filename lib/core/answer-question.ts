@@ -2,7 +2,8 @@
 
 import type { LiveMigration } from '#contract';
 import type { AskAtlas } from '../atlas/client.ts';
-import type { Call, CredentialsStore } from '../secret/store.ts';
+import type { CredentialsStore } from '../secret/store.ts';
+import type { Call } from './call.ts';
 import { Failure } from './failure.ts';
 import type { Question } from './question.ts';
 

@@ -2,15 +2,20 @@
 
 import type { Failure } from './failure.ts';
 
+const limits = {
+  /** Kept of an invocation's time, so that its answer leaves the function before Lambda ends it. */
+  answerMs: 500,
+};
+
 /** The time that an invocation has, handed down to whatever takes time on its behalf. */
 export type Deadline = {
   /** Milliseconds left, never below 0. */
   msLeft(): number;
 };
 
-/** @param ms milliseconds from now on */
-export function startDeadline(ms: number): Deadline {
-  const end = performance.now() + ms;
+/** @param remainingMs milliseconds until the function is ended; a part is kept for the answer itself */
+export function startDeadline(remainingMs: number): Deadline {
+  const end = performance.now() + remainingMs - limits.answerMs;
   return { msLeft: () => Math.max(0, end - performance.now()) };
 }
 

@@ -4,15 +4,10 @@ import type { Logger } from '@aws-lambda-powertools/logger';
 import type { MiddlewareObj } from '@middy/core';
 import type { Context } from 'aws-lambda';
 import type { FailureName } from '#contract';
-import { startDeadline } from '../core/deadline.ts';
+import { type Call, startCall } from '../core/call.ts';
 import { Failure, kindOf } from '../core/failure.ts';
 import type { Question } from '../core/question.ts';
-import { newTally } from '../core/usage.ts';
-import type { Call } from '../secret/store.ts';
 import type { Visit } from './doors.ts';
-
-/** What is kept of the time, so that the answer leaves the function before Lambda ends it. */
-const ANSWER_MS = 500;
 
 const rounded = (ms: number) => Math.round(ms * 10) / 10;
 
@@ -32,13 +27,13 @@ function levelOf(name: FailureName): 'info' | 'warn' | 'error' {
 
 export type CallContext = Context & { visit: Visit; call: Call };
 
-/** Middy's outermost layer: starts the invocation's deadline and tally, and writes one line at its end. */
+/** Middy's outermost layer: starts the invocation's deadline and usage, and writes one line at its end. */
 export function invocationLog(logger: Logger): MiddlewareObj<Question, unknown, Error, CallContext> {
   let cold = true;
 
   const write = ({ awsRequestId, visit, call }: CallContext, error?: Error | null) => {
     const failure = error instanceof Failure ? error : undefined;
-    const { startedAt, atlasMs, secretMs, ...counts } = call.tally;
+    const { startedAt, atlasMs, secretMs, ...counts } = call.usage;
     // Powertools' own names for the first two; it would keep them in the logger, where concurrent calls mix them up.
     logger[failure ? levelOf(failure.name) : 'info']('live migration asked for', {
       function_request_id: awsRequestId,
@@ -59,7 +54,7 @@ export function invocationLog(logger: Logger): MiddlewareObj<Question, unknown, 
 
   return {
     before: ({ context }) => {
-      context.call = { deadline: startDeadline(context.getRemainingTimeInMillis() - ANSWER_MS), tally: newTally() };
+      context.call = startCall(context.getRemainingTimeInMillis());
     },
     after: ({ context }) => write(context),
     onError: ({ context, error }) => write(context, error),

@@ -22,7 +22,7 @@ export const namespace = 'AtlasLiveMigration';
  */
 export function invocationMetrics(metrics: Metrics): MiddlewareObj<Question, unknown, Error, CallContext> {
   const write = ({ visit, call }: CallContext, outcome: string) => {
-    const { attempts, atlasMs, atlasRequests, secretReads } = call.tally;
+    const { attempts, atlasMs, atlasRequests, secretReads } = call.usage;
     const { door, answer } = visit;
     const ready = answer?.readyForCutover ? 1 : 0;
     metrics.addDimensions({ outcome }).addDimensions({ door });

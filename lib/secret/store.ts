@@ -1,13 +1,10 @@
 /** The Atlas credentials, kept fresh: read once for all who wait, used for a while, read again when Atlas refuses them. */
 
-import { type Deadline, within } from '../core/deadline.ts';
+import { type Call, timed } from '../core/call.ts';
+import { within } from '../core/deadline.ts';
 import { Failure } from '../core/failure.ts';
-import { type Tally, timed } from '../core/usage.ts';
 import { singleFlight } from '../single-flight.ts';
 import type { Credentials } from './format.ts';
-
-/** An invocation as the parts below the core see it: how much time it has, and where its cost is counted. */
-export type Call = { deadline: Deadline; tally: Tally };
 
 /** @throws Failure `SecretUnavailable` or `SecretInvalid` */
 export type ReadSecretText = (secretId: string, signal: AbortSignal) => Promise<string>;
@@ -89,12 +86,12 @@ export function createCredentialsStore(
 
   const idFor = (groupId: string) => secretId.replaceAll('{groupId}', groupId);
 
-  const read = (entry: Entry, id: string, mostMs: number, { deadline, tally }: Call): Promise<Held> => {
+  const read = (entry: Entry, id: string, mostMs: number, { deadline, usage }: Call): Promise<Held> => {
     const ms = Math.min(mostMs, deadline.msLeft());
     const tooLate = () =>
       new Failure('SecretUnavailable', `Secrets Manager did not answer within ${Math.round(ms)} ms.`);
-    tally.secretReads += 1;
-    return timed(tally, 'secretMs', () => within(ms, tooLate, (signal) => entry.read(id, signal)));
+    usage.secretReads += 1;
+    return timed(usage, 'secretMs', () => within(ms, tooLate, (signal) => entry.read(id, signal)));
   };
 
   const isFresh = ({ readAt }: Held) => {

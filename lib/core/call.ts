@@ -1,0 +1,46 @@
+/** An invocation as everything below the doors sees it: how much time it has, and what it used upstream. */
+
+import { type Deadline, startDeadline } from './deadline.ts';
+
+/** What one invocation used and met upstream: counted where it happens, written out in its log line. */
+export type Usage = {
+  /** When the invocation began, as `performance.now()` tells it. */
+  startedAt: number;
+  /** Attempts at an answer from Atlas. */
+  attempts: number;
+  /** Requests to Atlas that these attempts took, challenges included. */
+  atlasRequests: number;
+  atlasMs: number;
+  atlasStatus: number | null;
+  atlasErrorCode: string | null;
+  /** Reads of the secret that this invocation waited for. */
+  secretReads: number;
+  secretMs: number;
+};
+
+export type Call = { deadline: Deadline; usage: Usage };
+
+/** @param remainingMs milliseconds until the function is ended */
+export const startCall = (remainingMs: number): Call => ({
+  deadline: startDeadline(remainingMs),
+  usage: {
+    startedAt: performance.now(),
+    attempts: 0,
+    atlasRequests: 0,
+    atlasMs: 0,
+    atlasStatus: null,
+    atlasErrorCode: null,
+    secretReads: 0,
+    secretMs: 0,
+  },
+});
+
+/** Runs `work` and adds the milliseconds that it took, well or badly, to one figure of the usage. */
+export async function timed<T>(usage: Usage, figure: 'atlasMs' | 'secretMs', work: () => Promise<T>): Promise<T> {
+  const start = performance.now();
+  try {
+    return await work();
+  } finally {
+    usage[figure] += performance.now() - start;
+  }
+}
