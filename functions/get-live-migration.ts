@@ -6,7 +6,7 @@ import middy from '@middy/core';
 import type { Context } from 'aws-lambda';
 import { createAtlasClient } from '../lib/atlas/client.ts';
 import { createHttpClient } from '../lib/atlas/http-client.ts';
-import { createGetLiveMigration } from '../lib/core/answer-question.ts';
+import { createAnswerQuestion } from '../lib/core/answer-question.ts';
 import type { Question } from '../lib/core/question.ts';
 import { readConfiguration } from '../lib/lambda/configuration.ts';
 import { doors } from '../lib/lambda/doors.ts';
@@ -25,14 +25,14 @@ const credentials = createCredentialsStore(
 );
 credentials.warmUp();
 const askAtlas = createAtlasClient(createHttpClient(), configuration.atlasTimeoutMs);
-const getLiveMigration = createGetLiveMigration(credentials, askAtlas);
+const answerQuestion = createAnswerQuestion(credentials, askAtlas);
 
 const { serviceName } = configuration;
 const pipeline = middy({ timeoutEarlyInMillis: 0 })
   .use(invocationLog(new Logger({ serviceName })))
   .use(invocationMetrics(new Metrics({ namespace, serviceName })))
   .use(doors())
-  .handler((question: Question, { call }: CallContext) => getLiveMigration(question, call));
+  .handler((question: Question, { call }: CallContext) => answerQuestion(question, call));
 
 /** As Lambda calls it: with any event, and a context that the pipeline adds to. */
 export const handler = pipeline as unknown as (event: unknown, context: Context) => Promise<unknown>;

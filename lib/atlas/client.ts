@@ -1,7 +1,7 @@
 /** Asks Atlas one question, with whatever authentication the credentials want, in the time that there is. */
 
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { LiveMigration } from '#contract';
+import type { AskAtlas } from '../core/answer-question.ts';
 import { type Call, timed } from '../core/call.ts';
 import { within } from '../core/deadline.ts';
 import { Failure } from '../core/failure.ts';
@@ -12,9 +12,6 @@ import { createDigestSession, type Session } from './digest-session.ts';
 import type { HttpRequest, Send } from './http-client.ts';
 import { retryDelayMs } from './retry.ts';
 import { createTokenSession } from './token-session.ts';
-
-/** @throws Failure any of the names that begin with `Atlas`, `ProjectNotFound`, `LiveMigrationNotFound` */
-export type AskAtlas = (question: Question, credentials: Credentials, call: Call) => Promise<LiveMigration>;
 
 function requestFor({ groupId, liveMigrationId, envelope, pretty }: Question, { baseUrl }: Credentials): HttpRequest {
   const url = new URL(`${baseUrl.href}/groups/${groupId}/liveMigrations/${liveMigrationId}`);
@@ -27,7 +24,7 @@ function requestFor({ groupId, liveMigrationId, envelope, pretty }: Question, { 
  * @param send the HTTP client
  * @param attemptMs milliseconds for one attempt, which is a whole answer with all the authentication that it takes
  */
-export function createAtlasClient(send: Send, attemptMs: number): AskAtlas {
+export function createAtlasClient(send: Send, attemptMs: number): AskAtlas<Credentials> {
   // The same credentials are the same object, so a session lives exactly as long as what it authenticates with.
   const sessions = new WeakMap<Credentials, Session>();
   const sessionFor = (credentials: Credentials): Session => {

@@ -1,17 +1,41 @@
-/** The core: one question, one stable answer. It knows nothing of HTTP, AWS or Middy. */
+/** The core: one question, one stable answer. It knows nothing of HTTP, AWS or Middy, and declares what it needs of them. */
 
 import type { LiveMigration } from '#contract';
-import type { AskAtlas } from '../atlas/client.ts';
-import type { CredentialsStore } from '../secret/store.ts';
 import type { Call } from './call.ts';
 import { Failure } from './failure.ts';
 import type { Question } from './question.ts';
 
+/**
+ * Asks Atlas, with credentials that the core only hands over.
+ *
+ * @throws Failure any of the names that begin with `Atlas`, `ProjectNotFound`, `LiveMigrationNotFound`
+ */
+export type AskAtlas<Credentials> = (
+  question: Question,
+  credentials: Credentials,
+  call: Call,
+) => Promise<LiveMigration>;
+
+/** Where credentials come from. Both may throw `SecretUnavailable` or `SecretInvalid`. */
+export type CredentialsSource<Credentials> = {
+  /** @returns the credentials for a project: the same object for as long as the secret's text is the same */
+  current(groupId: string, call: Call): Promise<Credentials>;
+  /**
+   * Reads the secret again because Atlas refused what was in it.
+   *
+   * @returns other credentials than the refused ones, undefined where the secret has no others
+   */
+  renewed(groupId: string, refused: Credentials, call: Call): Promise<Credentials | undefined>;
+};
+
 /** @throws Failure one of the closed list */
-export type GetLiveMigration = (question: Question, call: Call) => Promise<LiveMigration>;
+export type AnswerQuestion = (question: Question, call: Call) => Promise<LiveMigration>;
 
 /** A refused key stops the question after one fresh reading of the secret, which may have been rotated meanwhile. */
-export function createGetLiveMigration(credentials: CredentialsStore, askAtlas: AskAtlas): GetLiveMigration {
+export function createAnswerQuestion<Credentials>(
+  credentials: CredentialsSource<Credentials>,
+  askAtlas: AskAtlas<Credentials>,
+): AnswerQuestion {
   return async (question, call) => {
     const current = await credentials.current(question.groupId, call);
     try {

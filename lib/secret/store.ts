@@ -1,5 +1,6 @@
 /** The Atlas credentials, kept fresh: read once for all who wait, used for a while, read again when Atlas refuses them. */
 
+import type { CredentialsSource } from '../core/answer-question.ts';
 import { type Call, timed } from '../core/call.ts';
 import { within } from '../core/deadline.ts';
 import { Failure } from '../core/failure.ts';
@@ -18,24 +19,12 @@ const COOLDOWN_MS = 10_000;
 /** Secrets kept at once, where each project has its own. */
 const MAX_SECRETS = 1000;
 
-export type CredentialsStore = {
+export type CredentialsStore = CredentialsSource<Credentials> & {
   /**
    * Starts the first read of a secret that all projects share, so that it is under way while the rest loads. Whoever
    * asks meanwhile waits for the same read; if it fails, the first question reads anew.
    */
   warmUp(): void;
-  /**
-   * @returns the credentials for a project: the same object for as long as the secret's text is the same
-   * @throws Failure `SecretUnavailable` or `SecretInvalid`
-   */
-  current(groupId: string, call: Call): Promise<Credentials>;
-  /**
-   * Reads the secret again because Atlas refused what was in it.
-   *
-   * @returns other credentials than the refused ones, undefined where the secret has no others
-   * @throws Failure `SecretUnavailable` or `SecretInvalid`
-   */
-  renewed(groupId: string, refused: Credentials, call: Call): Promise<Credentials | undefined>;
 };
 
 /**
