@@ -6,11 +6,11 @@ import { type Call, timed } from '../core/call.ts';
 import { within } from '../core/deadline.ts';
 import { Failure } from '../core/failure.ts';
 import type { Question } from '../core/question.ts';
-import type { Credentials } from '../secret/format.ts';
 import { readAtlasAnswer } from './answer.ts';
-import { createDigestSession, type Session } from './digest-session.ts';
+import { createDigestSession } from './digest-session.ts';
 import type { HttpRequest, Send } from './http-client.ts';
 import { retryDelayMs } from './retry.ts';
+import type { Credentials, Session } from './session.ts';
 import { createTokenSession } from './token-session.ts';
 
 function requestFor({ groupId, liveMigrationId, envelope, pretty }: Question, { baseUrl }: Credentials): HttpRequest {

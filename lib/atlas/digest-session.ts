@@ -8,12 +8,8 @@ import { DigestClient } from 'digest-fetch';
 import { Failure } from '../core/failure.ts';
 import { singleFlight } from '../single-flight.ts';
 import { type DigestAlgorithm, type DigestChallenge, readDigestChallenge } from './digest-challenge.ts';
-import type { HttpAnswer, HttpRequest, Send } from './http-client.ts';
-
-/** Sends a request with whatever authentication the session stands for, and returns the final answer. */
-export type Session = (request: HttpRequest, signal: AbortSignal) => Promise<HttpAnswer>;
-
-export type ApiKey = { publicKey: string; privateKey: string };
+import type { HttpRequest, Send } from './http-client.ts';
+import type { ApiKey, Session } from './session.ts';
 
 /** Ops Manager, of the same code family, forgets a nonce after about 60 s: never send one that is close to that. */
 const MAX_NONCE_AGE_MS = 50_000;

@@ -3,10 +3,8 @@
 import { isObject } from '../json.ts';
 import { singleFlight } from '../single-flight.ts';
 import { accessDenied, failureByStatus, failureFrom, keyWasRefused, readAnswer } from './answer.ts';
-import type { Session } from './digest-session.ts';
 import type { HttpAnswer, HttpRequest, Send } from './http-client.ts';
-
-export type ServiceAccount = { clientId: string; clientSecret: string };
+import type { ServiceAccount, Session } from './session.ts';
 
 /** A token is given up this long before it expires, so that none expires on its way. */
 const EXPIRY_MARGIN_MS = 60_000;

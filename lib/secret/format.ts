@@ -1,13 +1,9 @@
 /** Reads the Atlas credentials out of the secret's text, in every spelling that the integrations write. */
 
 import { type BaseUrl, baseUrlRule, readBaseUrl } from '../atlas/base-url.ts';
-import type { ApiKey } from '../atlas/digest-session.ts';
-import type { ServiceAccount } from '../atlas/token-session.ts';
+import type { Credentials } from '../atlas/session.ts';
 import { Failure } from '../core/failure.ts';
 import { isObject } from '../json.ts';
-
-/** Who we are for Atlas, and which Atlas it is. */
-export type Credentials = (ApiKey | ServiceAccount) & { baseUrl: BaseUrl };
 
 const commercialOrigin = 'https://cloud.mongodb.com';
 const governmentOrigin = 'https://cloud.mongodbgov.com';

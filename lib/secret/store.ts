@@ -1,11 +1,11 @@
 /** The Atlas credentials, kept fresh: read once for all who wait, used for a while, read again when Atlas refuses them. */
 
+import type { Credentials } from '../atlas/session.ts';
 import type { CredentialsSource } from '../core/answer-question.ts';
 import { type Call, timed } from '../core/call.ts';
 import { within } from '../core/deadline.ts';
 import { Failure } from '../core/failure.ts';
 import { singleFlight } from '../single-flight.ts';
-import type { Credentials } from './format.ts';
 
 /** @throws Failure `SecretUnavailable` or `SecretInvalid` */
 export type ReadSecretText = (secretId: string, signal: AbortSignal) => Promise<string>;

@@ -1,0 +1,13 @@
+/** What requests to Atlas are authenticated with, and how an authenticated conversation looks from outside. */
+
+import type { BaseUrl } from './base-url.ts';
+import type { HttpAnswer, HttpRequest } from './http-client.ts';
+
+export type ApiKey = { publicKey: string; privateKey: string };
+export type ServiceAccount = { clientId: string; clientSecret: string };
+
+/** Who we are for Atlas, and which Atlas it is. */
+export type Credentials = (ApiKey | ServiceAccount) & { baseUrl: BaseUrl };
+
+/** Sends a request with whatever authentication the session stands for, and returns the final answer. */
+export type Session = (request: HttpRequest, signal: AbortSignal) => Promise<HttpAnswer>;
