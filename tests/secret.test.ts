@@ -40,46 +40,43 @@ describe('an API key', () => {
 describe('where Atlas is', () => {
   const key = { publicKey, privateKey };
   const read = (secret: object) => readSecret(JSON.stringify({ ...key, ...secret }), 'x', undefined).baseUrl;
-  const v1 = 'application/json';
-  const v2 = 'application/vnd.atlas.2023-01-01+json';
-
   test.each([
-    ['by default', {}, 'https://cloud.mongodb.com/api/atlas/v1.0', v1],
+    ['by default', {}, 'https://cloud.mongodb.com/api/atlas/v1.0', 'v1.0'],
     [
       'an origin gets the path',
       { baseUrl: 'https://cloud.mongodb.com' },
       'https://cloud.mongodb.com/api/atlas/v1.0',
-      v1,
+      'v1.0',
     ],
     [
       'an origin with a slash',
       { base_url: 'https://cloud.mongodb.com/' },
       'https://cloud.mongodb.com/api/atlas/v1.0',
-      v1,
+      'v1.0',
     ],
-    ['v2', { BaseUrl: 'https://cloud.mongodb.com/api/atlas/v2/' }, 'https://cloud.mongodb.com/api/atlas/v2', v2],
-    ['the government cloud', { IsMongoDBGovCloud: true }, 'https://cloud.mongodbgov.com/api/atlas/v1.0', v1],
+    ['v2', { BaseUrl: 'https://cloud.mongodb.com/api/atlas/v2/' }, 'https://cloud.mongodb.com/api/atlas/v2', 'v2'],
+    ['the government cloud', { IsMongoDBGovCloud: true }, 'https://cloud.mongodbgov.com/api/atlas/v1.0', 'v1.0'],
     [
       'the government cloud, in words',
       { IsMongoDBGovCloud: 'true' },
       'https://cloud.mongodbgov.com/api/atlas/v1.0',
-      v1,
+      'v1.0',
     ],
     [
       'a base URL beside the government flag',
       { baseUrl: 'https://gov.example.com/api/atlas/v2', isMongoDBGovCloud: true },
       'https://gov.example.com/api/atlas/v2',
-      v2,
+      'v2',
     ],
-    ['an empty base URL', { baseUrl: '' }, 'https://cloud.mongodb.com/api/atlas/v1.0', v1],
+    ['an empty base URL', { baseUrl: '' }, 'https://cloud.mongodb.com/api/atlas/v1.0', 'v1.0'],
     [
       'http on a loopback address',
       { baseUrl: 'http://127.0.0.1:8080/api/atlas/v2' },
       'http://127.0.0.1:8080/api/atlas/v2',
-      v2,
+      'v2',
     ],
-  ])('%s', (_, secret, href, accept) => {
-    expect(read(secret)).toEqual({ href, accept });
+  ])('%s', (_, secret, href, version) => {
+    expect(read(secret)).toEqual({ href, version });
   });
 
   test.each([
@@ -103,7 +100,10 @@ describe('where Atlas is', () => {
   test("the secret's base URL is asked, in its version", async () => {
     secretsManager.secrets[secretId] = JSON.stringify({ ...key, baseUrl: `${atlas.origin}/api/atlas/v2` });
     expect(await ask(await coldStart({ ATLAS_BASE_URL: '' }))).toEqual({ document });
-    expect(atlas.seen[0]).toMatchObject({ url: expect.stringMatching(/^\/api\/atlas\/v2\//), headers: { accept: v2 } });
+    expect(atlas.seen[0]).toMatchObject({
+      url: expect.stringMatching(/^\/api\/atlas\/v2\//),
+      headers: { accept: 'application/vnd.atlas.2023-01-01+json' },
+    });
   });
 
   test("the environment's base URL wins over the secret's", async () => {

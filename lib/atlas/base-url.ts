@@ -1,12 +1,14 @@
 /** Judges the base URL of the Atlas Administration API, wherever it is configured. */
 
-/** Where the API is, and what to ask it for. */
+/** Where the API is, and which version of it. */
 export type BaseUrl = {
   /** Without a slash at the end. */
   href: string;
-  /** The media type to ask for: v2 wants one with a version date, v1.0 knows only plain JSON. */
-  accept: string;
+  version: 'v1.0' | 'v2';
 };
+
+export const commercialOrigin = 'https://cloud.mongodb.com';
+export const governmentOrigin = 'https://cloud.mongodbgov.com';
 
 const loopback = /^(localhost|127(\.\d+){3}|\[::1\])$/;
 
@@ -19,12 +21,8 @@ export function readBaseUrl(text: string): BaseUrl | undefined {
   if (!url || url.username || url.password || url.search || url.hash) return undefined;
   if (url.protocol !== 'https:' && !(url.protocol === 'http:' && loopback.test(url.hostname))) return undefined;
   const path = url.pathname.replace(/\/+$/, '') || '/api/atlas/v1.0';
-  const version = /\/(v1\.0|v2)$/.exec(path)?.[1];
-  if (!version) return undefined;
-  return {
-    href: url.origin + path,
-    accept: version === 'v2' ? 'application/vnd.atlas.2023-01-01+json' : 'application/json',
-  };
+  const version = path.endsWith('/v1.0') ? 'v1.0' : path.endsWith('/v2') ? 'v2' : undefined;
+  return version && { href: url.origin + path, version };
 }
 
 /** What {@link readBaseUrl} accepts, as the end of a sentence that begins with the name of a field or variable. */

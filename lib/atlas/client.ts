@@ -13,11 +13,14 @@ import { retryDelayMs } from './retry.ts';
 import type { Credentials, Session } from './session.ts';
 import { createTokenSession } from './token-session.ts';
 
+/** The media type to ask for: v2 wants one with a version date, v1.0 knows only plain JSON. */
+const mediaTypes = { 'v1.0': 'application/json', v2: 'application/vnd.atlas.2023-01-01+json' };
+
 function requestFor({ groupId, liveMigrationId, envelope, pretty }: Question, { baseUrl }: Credentials): HttpRequest {
   const url = new URL(`${baseUrl.href}/groups/${groupId}/liveMigrations/${liveMigrationId}`);
   if (envelope !== undefined) url.searchParams.set('envelope', String(envelope));
   if (pretty !== undefined) url.searchParams.set('pretty', String(pretty));
-  return { method: 'GET', url, headers: { accept: baseUrl.accept, 'user-agent': 'atlas-live-migration' } };
+  return { method: 'GET', url, headers: { accept: mediaTypes[baseUrl.version], 'user-agent': 'atlas-live-migration' } };
 }
 
 /**

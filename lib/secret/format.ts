@@ -1,12 +1,9 @@
 /** Reads the Atlas credentials out of the secret's text, in every spelling that the integrations write. */
 
-import { type BaseUrl, baseUrlRule, readBaseUrl } from '../atlas/base-url.ts';
+import { type BaseUrl, baseUrlRule, commercialOrigin, governmentOrigin, readBaseUrl } from '../atlas/base-url.ts';
 import type { Credentials } from '../atlas/session.ts';
 import { Failure } from '../core/failure.ts';
 import { isObject } from '../json.ts';
-
-const commercialOrigin = 'https://cloud.mongodb.com';
-const governmentOrigin = 'https://cloud.mongodbgov.com';
 
 /** Both fields of a pair, in the spelling of {@link plain}, as Atlas, Terraform, CloudFormation and Kubernetes name them. */
 const serviceAccountPair = ['clientid', 'clientsecret'] as const;
