@@ -7,6 +7,7 @@ import { toLiveMigration } from '../core/live-migration.ts';
 import type { Question } from '../core/question.ts';
 import { isObject } from '../json.ts';
 import type { HttpAnswer } from './http-client.ts';
+import { retryAfterSeconds } from './retry.ts';
 
 /** Atlas uses these with 401 although the key is good: it may not see this project. */
 const keyAcceptedCodes = new Set(['USER_CANNOT_ACCESS_GROUP', 'NOT_IN_GROUP', 'USER_UNAUTHORIZED']);
@@ -35,16 +36,6 @@ function openEnvelope(httpStatus: number, value: unknown): { status: number; con
   // An error's own HTTP status is never overruled by what its body says.
   const status = httpStatus >= 200 && httpStatus < 300 ? said : httpStatus;
   return { status, content: value['content'] ?? value['envelope'] };
-}
-
-/** `Retry-After` is seconds or a date (RFC 9110, section 10.2.3); the token bucket's second parameter is seconds. */
-function retryAfterSeconds(header: string | undefined, parameters: unknown, now: number): number {
-  const fromHeader = header === undefined ? Number.NaN : Number(header.trim() || Number.NaN);
-  const fromDate = header === undefined ? Number.NaN : (Date.parse(header) - now) / 1000;
-  const fromBody = Array.isArray(parameters) ? Number(parameters[1] ?? Number.NaN) : Number.NaN;
-  const seconds = [fromHeader, fromDate, fromBody].find(Number.isFinite) ?? 1;
-  // "Retry after 0 seconds" was recorded: without a floor, that is a busy loop. No bucket takes a day to fill.
-  return Math.min(Math.max(1, Math.ceil(seconds)), 86_400);
 }
 
 /** Atlas puts the caller's address into the first parameter where the API access list does not have it. */
