@@ -10,7 +10,7 @@ import { createAnswerQuestion } from '../lib/core/answer-question.ts';
 import type { Question } from '../lib/core/question.ts';
 import { readConfiguration } from '../lib/lambda/configuration.ts';
 import { doors } from '../lib/lambda/doors.ts';
-import { type CallContext, invocationLog } from '../lib/lambda/invocation-log.ts';
+import { type InvocationContext, invocationLog } from '../lib/lambda/invocation-log.ts';
 import { invocationMetrics, namespace } from '../lib/lambda/invocation-metrics.ts';
 import { readSecret } from '../lib/secret/format.ts';
 import { createSecretReader } from '../lib/secret/secrets-manager.ts';
@@ -32,7 +32,7 @@ const pipeline = middy({ timeoutEarlyInMillis: 0 })
   .use(invocationLog(new Logger({ serviceName })))
   .use(invocationMetrics(new Metrics({ namespace, serviceName })))
   .use(doors())
-  .handler((question: Question, { call }: CallContext) => answerQuestion(question, call));
+  .handler((question: Question, { call }: InvocationContext) => answerQuestion(question, call));
 
 /** As Lambda calls it: with any event, and a context that the pipeline adds to. */
 export const handler = pipeline as unknown as (event: unknown, context: Context) => Promise<unknown>;

@@ -68,7 +68,7 @@ export function createDigestSession(key: ApiKey, send: Send): Session {
   };
 
   /** Asks without authentication, to be challenged. What comes back for another reason is an answer like any other. */
-  const knock = async (request: HttpRequest, signal: AbortSignal) => {
+  const requestChallenge = async (request: HttpRequest, signal: AbortSignal) => {
     const answer = await send(request, signal);
     const challenge = answer.status === 401 ? readDigestChallenge(answer.headers['www-authenticate']) : undefined;
     if (challenge) kept = nonceOf(challenge);
@@ -79,7 +79,7 @@ export function createDigestSession(key: ApiKey, send: Send): Session {
     }
     return { request, answer, nonce: challenge ? kept : undefined };
   };
-  const knockOnce = singleFlight(knock);
+  const shareChallenge = singleFlight(requestChallenge);
 
   const sendWith = (nonce: Nonce, request: HttpRequest, signal: AbortSignal) =>
     send({ ...request, authorization: () => nonce.authorize(request) }, signal);
@@ -88,9 +88,9 @@ export function createDigestSession(key: ApiKey, send: Send): Session {
     const old = freshEnough(kept);
     let nonce = old;
     if (!nonce) {
-      let first = await knockOnce(request, signal);
+      let first = await shareChallenge(request, signal);
       // Another call's answer, perhaps about another project, is of use only for the challenge in it.
-      if (!first.nonce && first.request !== request) first = await knock(request, signal);
+      if (!first.nonce && first.request !== request) first = await requestChallenge(request, signal);
       if (!first.nonce) return first.answer;
       nonce = first.nonce;
     }

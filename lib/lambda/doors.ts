@@ -80,29 +80,29 @@ function httpFailure(failure: Failure, requestId: string): APIGatewayProxyResult
 }
 
 /** How an invocation came in and went out, left on its context: the question and the answer as soon as they are there. */
-export type Visit = { door: DoorName; question?: Question; answer?: LiveMigration };
+export type Invocation = { door: DoorName; question?: Question; answer?: LiveMigration };
 
 /**
  * Middy's adapter for the three doors. The handler behind it gets the judged question instead of the event and
  * returns the document; it, and whatever stands behind this middleware, may throw anything.
  */
-export function doors(): MiddlewareObj<Question, unknown, Error, Context & { visit: Visit }> {
+export function doors(): MiddlewareObj<Question, unknown, Error, Context & { invocation: Invocation }> {
   return {
     before: (request) => {
-      const visit: Visit = { door: 'direct' };
-      request.context.visit = visit;
+      const invocation: Invocation = { door: 'direct' };
+      request.context.invocation = invocation;
       const { name, fields } = doorOf(request.event);
-      visit.door = name;
-      visit.question = readQuestion(fields);
-      request.event = visit.question;
+      invocation.door = name;
+      invocation.question = readQuestion(fields);
+      request.event = invocation.question;
     },
 
     after: (request) => {
-      const { visit } = request.context;
+      const { invocation } = request.context;
       const answer = request.response as LiveMigration;
-      visit.answer = answer;
-      if (visit.door !== 'direct')
-        request.response = httpAnswer(200, 'application/json', answer, visit.question?.pretty);
+      invocation.answer = answer;
+      if (invocation.door !== 'direct')
+        request.response = httpAnswer(200, 'application/json', answer, invocation.question?.pretty);
     },
 
     onError: (request) => {
@@ -118,7 +118,7 @@ export function doors(): MiddlewareObj<Question, unknown, Error, Context & { vis
               { cause: error },
             );
       request.error = failure;
-      if (context.visit.door !== 'direct') request.response = httpFailure(failure, context.awsRequestId);
+      if (context.invocation.door !== 'direct') request.response = httpFailure(failure, context.awsRequestId);
     },
   };
 }

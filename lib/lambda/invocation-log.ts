@@ -7,7 +7,7 @@ import type { FailureName } from '#contract';
 import { type Call, startCall } from '../core/call.ts';
 import { Failure, kindOf } from '../core/failure.ts';
 import type { Question } from '../core/question.ts';
-import type { Visit } from './doors.ts';
+import type { Invocation } from './doors.ts';
 
 const rounded = (ms: number) => Math.round(ms * 10) / 10;
 
@@ -25,22 +25,22 @@ function levelOf(name: FailureName): 'info' | 'warn' | 'error' {
   return status < 500 ? 'info' : 'error';
 }
 
-export type CallContext = Context & { visit: Visit; call: Call };
+export type InvocationContext = Context & { invocation: Invocation; call: Call };
 
 /** Middy's outermost layer: starts the invocation's deadline and usage, and writes one line at its end. */
-export function invocationLog(logger: Logger): MiddlewareObj<Question, unknown, Error, CallContext> {
+export function invocationLog(logger: Logger): MiddlewareObj<Question, unknown, Error, InvocationContext> {
   let cold = true;
 
-  const write = ({ awsRequestId, visit, call }: CallContext, error?: Error | null) => {
+  const write = ({ awsRequestId, invocation, call }: InvocationContext, error?: Error | null) => {
     const failure = error instanceof Failure ? error : undefined;
     const { startedAt, atlasMs, secretMs, ...counts } = call.usage;
     // Powertools' own names for the first two; it would keep them in the logger, where concurrent calls mix them up.
     logger[failure ? levelOf(failure.name) : 'info']('live migration asked for', {
       function_request_id: awsRequestId,
       cold_start: cold,
-      door: visit.door,
-      groupId: visit.question?.groupId,
-      liveMigrationId: visit.question?.liveMigrationId,
+      door: invocation.door,
+      groupId: invocation.question?.groupId,
+      liveMigrationId: invocation.question?.liveMigrationId,
       outcome: failure?.name ?? 'Answered',
       detail: failure?.message,
       ...counts,

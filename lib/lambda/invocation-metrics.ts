@@ -4,7 +4,7 @@ import type { Metrics } from '@aws-lambda-powertools/metrics';
 import type { MiddlewareObj } from '@middy/core';
 import { Failure } from '../core/failure.ts';
 import type { Question } from '../core/question.ts';
-import type { CallContext } from './invocation-log.ts';
+import type { InvocationContext } from './invocation-log.ts';
 
 export const namespace = 'AtlasLiveMigration';
 
@@ -20,10 +20,10 @@ export const namespace = 'AtlasLiveMigration';
  * | ReplicationLag | seconds | groupId and liveMigrationId; only where Atlas says |
  * | ReadyForCutover | 0 or 1 | groupId and liveMigrationId; outcome; and door |
  */
-export function invocationMetrics(metrics: Metrics): MiddlewareObj<Question, unknown, Error, CallContext> {
-  const write = ({ visit, call }: CallContext, outcome: string) => {
+export function invocationMetrics(metrics: Metrics): MiddlewareObj<Question, unknown, Error, InvocationContext> {
+  const write = ({ invocation, call }: InvocationContext, outcome: string) => {
     const { attempts, atlasMs, atlasRequests, secretReads } = call.usage;
-    const { door, answer } = visit;
+    const { door, answer } = invocation;
     const ready = answer?.readyForCutover ? 1 : 0;
     metrics.addDimensions({ outcome }).addDimensions({ door });
     metrics.addMetric('Requests', 'Count', 1).addMetric('SecretReads', 'Count', secretReads);
