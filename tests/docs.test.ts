@@ -77,6 +77,17 @@ test("the README's first answer is what the first printed command gets, after ab
   vi.useRealTimers();
 });
 
+test('the table of the time budget says what the code says', () => {
+  const rows = [
+    ...read('docs/reliability.md').matchAll(/^\| (\d+) \| .* \| `(\w+)` in `([^`]+)`(, in seconds)? \|$/gm),
+  ];
+  expect(rows.length).toBeGreaterThan(10);
+  for (const [, ms = '', name = '', file = '', inSeconds] of rows) {
+    const stated = new RegExp(`\\b${name}(?:: |', )([\\d_]+)`).exec(read(file))?.[1]?.replaceAll('_', '');
+    expect(Number(stated) * (inSeconds ? 1000 : 1), `${name} in ${file}`).toBe(Number(ms));
+  }
+});
+
 test.each(['README.md', 'docs/operate.md'])('%s names every failure', (document) => {
   for (const name of failureNames) expect(read(document)).toContain(`| \`${name}\` |`);
 });

@@ -11,8 +11,10 @@ import { type DigestAlgorithm, type DigestChallenge, readDigestChallenge } from 
 import type { HttpRequest, Send } from './http-client.ts';
 import type { ApiKey, Session } from './session.ts';
 
-/** Ops Manager, of the same code family, forgets a nonce after about 60 s: never send one that is close to that. */
-const MAX_NONCE_AGE_MS = 50_000;
+const limits = {
+  /** Ops Manager, of the same code family, forgets a nonce after about 60 s: never send one that is close to that. */
+  nonceAgeMs: 50_000,
+};
 
 const hashNames: Record<string, string> = { MD5: 'md5', 'SHA-256': 'sha256', 'SHA-512-256': 'sha512-256' };
 
@@ -64,7 +66,7 @@ export function createDigestSession(key: ApiKey, send: Send): Session {
   const freshEnough = (nonce: Nonce | undefined) => {
     // The wall clock goes on while the process is frozen; where it was set back, the age is unknown.
     const age = nonce ? Date.now() - nonce.since : Number.NaN;
-    return age >= 0 && age < MAX_NONCE_AGE_MS ? nonce : undefined;
+    return age >= 0 && age < limits.nonceAgeMs ? nonce : undefined;
   };
 
   /** Asks without authentication, to be challenged. What comes back for another reason is an answer like any other. */

@@ -32,17 +32,19 @@ export type HttpAnswer = {
 /** @throws Failure `AtlasUnavailable` without a connection, `AtlasUnexpectedAnswer` for what is no HTTP, the signal's reason */
 export type Send = (request: HttpRequest, signal: AbortSignal) => Promise<HttpAnswer>;
 
-const MAX_BODY_BYTES = 1024 * 1024;
-/** By the wall clock, since a frozen process has no other: after this long idle, no pooled socket is trusted. */
-const MAX_IDLE_MS = 3000;
+const limits = {
+  bodyBytes: 1024 * 1024,
+  /** By the wall clock, since a frozen process has no other: after this long idle, no pooled socket is trusted. */
+  idleMs: 3000,
+};
 
 /** A pooled socket was dead when the request was written to it: nothing is wrong with the server. */
 class DeadSocket extends Error {}
 
 const utf8 = new TextDecoder('utf-8', { fatal: true });
-const limit = { maxOutputLength: MAX_BODY_BYTES };
+const zlibOptions = { maxOutputLength: limits.bodyBytes };
 
-const gunzip = (bytes: Buffer) => zlib.gunzipSync(bytes, limit);
+const gunzip = (bytes: Buffer) => zlib.gunzipSync(bytes, zlibOptions);
 
 const decoders = new Map<string, (bytes: Buffer) => Buffer>([
   ['identity', (bytes) => bytes],
@@ -52,7 +54,8 @@ const decoders = new Map<string, (bytes: Buffer) => Buffer>([
   // "deflate" means zlib's format (RFC 9110, section 8.4.1.2), but some servers send the raw stream.
   [
     'deflate',
-    (bytes) => ((bytes[0] ?? 0) % 16 === 8 ? zlib.inflateSync(bytes, limit) : zlib.inflateRawSync(bytes, limit)),
+    (bytes) =>
+      (bytes[0] ?? 0) % 16 === 8 ? zlib.inflateSync(bytes, zlibOptions) : zlib.inflateRawSync(bytes, zlibOptions),
   ],
 ]);
 
@@ -117,7 +120,7 @@ function exchange(request: HttpRequest, agent: http.Agent, signal: AbortSignal):
       incoming.on('data', (chunk: Buffer) => {
         length += chunk.length;
         chunks.push(chunk);
-        if (length <= MAX_BODY_BYTES) return;
+        if (length <= limits.bodyBytes) return;
         end(() => resolve({ status, headers: answerHeaders, body: '', flaw: 'is longer than 1 MiB' }));
         outgoing.destroy();
       });
@@ -147,7 +150,7 @@ function createPool(newAgent: () => http.Agent) {
 
   const run = async (request: HttpRequest, signal: AbortSignal): Promise<HttpAnswer> => {
     const idleMs = Date.now() - lastUsed;
-    if (busy === 0 && (idleMs > MAX_IDLE_MS || idleMs < 0)) retire(agent);
+    if (busy === 0 && (idleMs > limits.idleMs || idleMs < 0)) retire(agent);
     const mine = agent;
     busy += 1;
     try {

@@ -2,10 +2,13 @@
 
 import type { Failure } from '../core/failure.ts';
 
-const MAX_ATTEMPTS = 3;
-const FIRST_BACKOFF_MS = 100;
-/** Less time than this is not worth an attempt. */
-const LEAST_ATTEMPT_MS = 250;
+const limits = {
+  attempts: 3,
+  firstBackoffMs: 100,
+  /** Less time than this is not worth an attempt. */
+  leastAttemptMs: 250,
+};
+
 /** Of Atlas's 5xx, those that pass; a connection that failed has no status at all. */
 const passingStatuses = [undefined, 500, 502, 503, 504];
 
@@ -42,6 +45,6 @@ export function retryDelayMs(failure: Failure, attempts: number, msLeft: number,
     return attempts === 1 && ms <= msLeft / 2 ? ms : undefined;
   }
   if (name !== 'AtlasUnavailable' || !passingStatuses.includes(facts.atlas?.status)) return undefined;
-  const ms = random * FIRST_BACKOFF_MS * 2 ** (attempts - 1);
-  return attempts < MAX_ATTEMPTS && ms + LEAST_ATTEMPT_MS <= msLeft ? ms : undefined;
+  const ms = random * limits.firstBackoffMs * 2 ** (attempts - 1);
+  return attempts < limits.attempts && ms + limits.leastAttemptMs <= msLeft ? ms : undefined;
 }

@@ -6,8 +6,10 @@ import { accessDenied, failureByStatus, failureFrom, keyWasRefused, readAnswer }
 import type { HttpAnswer, HttpRequest, Send } from './http-client.ts';
 import type { ServiceAccount, Session } from './session.ts';
 
-/** A token is given up this long before it expires, so that none expires on its way. */
-const EXPIRY_MARGIN_MS = 60_000;
+const limits = {
+  /** A token is given up this long before it expires, so that none expires on its way. */
+  expiryMarginMs: 60_000,
+};
 
 /** @throws Failure for whatever is no token; RFC 6749, section 5.2 lets a server refuse the client with 400 or 401 */
 function readToken(answer: HttpAnswer, now: number): { accessToken: string; expiresInSeconds: number } {
@@ -52,7 +54,7 @@ export function createTokenSession({ clientId, clientSecret }: ServiceAccount, o
     const token = readToken(await send(grant, signal), askedAt);
     kept = {
       authorization: `Bearer ${token.accessToken}`,
-      expiresAt: askedAt + Math.max(token.expiresInSeconds * 1000 - EXPIRY_MARGIN_MS, 0),
+      expiresAt: askedAt + Math.max(token.expiresInSeconds * 1000 - limits.expiryMarginMs, 0),
     };
     return kept;
   });

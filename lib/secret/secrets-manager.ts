@@ -4,6 +4,8 @@ import { GetSecretValueCommand, SecretsManagerClient } from '@aws-sdk/client-sec
 import { Failure } from '../core/failure.ts';
 import type { ReadSecretText } from './store.ts';
 
+const limits = { attempts: 3, connectionMs: 1000, requestMs: 2000 };
+
 /** Errors with a 4xx status that say nothing about the secret: they pass, or the function's own AWS session is at fault. */
 const passing = /Throttl|TooManyRequests|LimitExceeded|SlowDown|Expired|Signature/;
 
@@ -17,11 +19,11 @@ function failureFor(error: unknown, secretId: string): Failure {
 
 export function createSecretReader(): ReadSecretText {
   const client = new SecretsManagerClient({
-    maxAttempts: 3,
+    maxAttempts: limits.attempts,
     // A secret is read every few minutes, and a frozen socket does not live that long: none is kept.
     requestHandler: {
-      connectionTimeout: 1000,
-      requestTimeout: 2000,
+      connectionTimeout: limits.connectionMs,
+      requestTimeout: limits.requestMs,
       throwOnRequestTimeout: true,
       httpAgent: { keepAlive: false },
       httpsAgent: { keepAlive: false },

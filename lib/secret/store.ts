@@ -10,14 +10,16 @@ import { singleFlight } from '../single-flight.ts';
 /** @throws Failure `SecretUnavailable` or `SecretInvalid` */
 export type ReadSecretText = (secretId: string, signal: AbortSignal) => Promise<string>;
 
-/** Secrets Manager takes some 20 ms; whoever has no credentials at all waits this long for them. */
-const FIRST_READ_MS = 3000;
-/** Whoever still has old ones waits less. */
-const REFRESH_MS = 1000;
-/** How long an aged secret is used on after a refresh that failed, and a refused one is not read again. */
-const COOLDOWN_MS = 10_000;
-/** Secrets kept at once, where each project has its own. */
-const MAX_SECRETS = 1000;
+const limits = {
+  /** Secrets Manager takes some 20 ms; a call that has no credentials at all waits this long for them. */
+  firstReadMs: 3000,
+  /** A call that still has old credentials waits less. */
+  refreshMs: 1000,
+  /** How long an aged secret is used on after a refresh that failed, and a refused one is not read again. */
+  cooldownMs: 10_000,
+  /** Secrets kept at once, where each project has its own. */
+  secrets: 1000,
+};
 
 export type CredentialsStore = CredentialsSource<Credentials> & {
   /**
@@ -69,7 +71,7 @@ export function createCredentialsStore(
     // Set anew, so that the first of the map is the one not asked for longest.
     entries.delete(id);
     entries.set(id, entry);
-    if (entries.size > MAX_SECRETS) entries.delete(entries.keys().next().value ?? '');
+    if (entries.size > limits.secrets) entries.delete(entries.keys().next().value ?? '');
     return entry;
   };
 
@@ -102,7 +104,7 @@ export function createCredentialsStore(
       const { held } = entry;
       if (!held) {
         try {
-          const reading = read(entry, id, FIRST_READ_MS, call);
+          const reading = read(entry, id, limits.firstReadMs, call);
           // From here on it is this call's time that counts, whoever began the read.
           warming.abort();
           return (await reading).credentials;
@@ -112,11 +114,11 @@ export function createCredentialsStore(
       }
       if (isFresh(held) || Date.now() < entry.refreshAt) return held.credentials;
       try {
-        return (await read(entry, id, REFRESH_MS, call)).credentials;
+        return (await read(entry, id, limits.refreshMs, call)).credentials;
       } catch (error) {
         if (!(error instanceof Failure && error.name === 'SecretUnavailable')) throw error;
         // Better an old key, which Atlas may well take, than none.
-        entry.refreshAt = Date.now() + COOLDOWN_MS;
+        entry.refreshAt = Date.now() + limits.cooldownMs;
         return held.credentials;
       }
     },
@@ -126,8 +128,8 @@ export function createCredentialsStore(
       const entry = entryFor(id);
       const other = () => (entry.held?.credentials === refused ? undefined : entry.held?.credentials);
       if (other() || Date.now() < entry.renewAt) return other();
-      await read(entry, id, FIRST_READ_MS, call);
-      if (!other()) entry.renewAt = Date.now() + COOLDOWN_MS;
+      await read(entry, id, limits.firstReadMs, call);
+      if (!other()) entry.renewAt = Date.now() + limits.cooldownMs;
       return other();
     },
   };
