@@ -1,24 +1,9 @@
 /**
  * Judges the deployment's parameters, all at once and before anything is deployed, and makes of them the parts of
- * serverless.yml that depend on them. What each parameter means stands in serverless.yml.
+ * serverless.yml that depend on them. A new parameter needs its entry in the table here, and nothing else.
  */
 
-const names = [
-  'atlasSecretId',
-  'atlasBaseUrl',
-  'jwtIssuer',
-  'jwtAudience',
-  'corsOrigins',
-  'throttlingRate',
-  'throttlingBurst',
-  'reservedConcurrency',
-  'logRetentionDays',
-  'kmsKeyArn',
-  'alarmTopicArn',
-  'eventBusName',
-  'subnetIds',
-  'securityGroupIds',
-];
+const { readBaseUrl, baseUrlRule } = require('../lib/atlas/base-url.ts');
 
 /** What CloudWatch Logs accepts as a retention. */
 const retentions = [
@@ -37,62 +22,102 @@ const isHttps = (text) => URL.canParse(text) && new URL(text).protocol === 'http
 /** An origin as browsers send it. */
 const isOrigin = (text) => URL.canParse(text) && new URL(text).origin === text;
 
-/** Names everything that is wrong. */
-async function findProblems(parameters, given) {
-  const { readBaseUrl, baseUrlRule } = await import('../lib/atlas/base-url.ts');
-  const problems = [];
-  const check = (name, isGood, rule) => {
-    if (!isGood(parameters[name])) problems.push(`${name} ${rule}`);
-  };
-  const optional = (isGood) => (text) => text === '' || isGood(text);
-  const each = (isGood) => (text) => list(text).every(isGood);
+const optional = (isGood) => (text) => text === '' || isGood(text);
+const each = (isGood) => (text) => list(text).every(isGood);
 
-  for (const name of given) if (!names.includes(name)) problems.push(`there is no parameter ${name}`);
-  check(
-    'atlasSecretId',
-    (text) => /^(arn:[\w-]+:secretsmanager:[\w-]+:\d{12}:secret:)?[\w/+=.@-]+$/.test(text.replaceAll('{groupId}', 'g')),
-    'must be the name or ARN of a secret; {groupId} in it stands for the project',
-  );
-  check(
-    'atlasBaseUrl',
-    optional((text) => isHttps(text) && readBaseUrl(text) !== undefined),
-    baseUrlRule,
-  );
-  check('jwtIssuer', optional(isHttps), 'must be an https URL');
-  if (Boolean(parameters.jwtIssuer) !== isFilled(parameters.jwtAudience)) {
+/**
+ * Every parameter: its default, and what it must be, as the end of a sentence that begins with its name. Each can be
+ * set for a stage in serverless.yml (params: prod: …) or given with --param "name=value".
+ */
+const parameters = {
+  // Name or ARN of the secret with the Atlas key; {groupId} in it stands for the project's id, so that each project
+  // can have a key of its own.
+  atlasSecretId: {
+    default: 'atlas/live-migration',
+    isGood: (text) =>
+      /^(arn:[\w-]+:secretsmanager:[\w-]+:\d{12}:secret:)?[\w/+=.@-]+$/.test(text.replaceAll('{groupId}', 'g')),
+    rule: 'must be the name or ARN of a secret; {groupId} in it stands for the project',
+  },
+  // Wins over the base URL in the secret; empty: the secret's, or else https://cloud.mongodb.com/api/atlas/v1.0.
+  atlasBaseUrl: {
+    default: '',
+    isGood: optional((text) => isHttps(text) && readBaseUrl(text) !== undefined),
+    rule: baseUrlRule,
+  },
+  // Callers sign with IAM. With an issuer and the audiences (comma-separated), they bring a JWT instead.
+  jwtIssuer: { default: '', isGood: optional(isHttps), rule: 'must be an https URL' },
+  jwtAudience: { default: '', isGood: () => true, rule: '' },
+  // Origins whose pages may ask, comma-separated; empty: none.
+  corsOrigins: {
+    default: '',
+    isGood: each(isOrigin),
+    rule: 'must be origins such as https://app.example.com, parted by commas',
+  },
+  // Requests a second that the API lets through, and how many at once. Atlas itself refills 500 a minute per project.
+  throttlingRate: {
+    default: 10,
+    isGood: (text) => isWholeNumber(text, 1, 10_000),
+    rule: 'must be a whole number from 1 to 10000',
+  },
+  throttlingBurst: {
+    default: 20,
+    isGood: (text) => isWholeNumber(text, 1, 5000),
+    rule: 'must be a whole number from 1 to 5000',
+  },
+  // Execution environments at the most; empty: as many as the account has.
+  reservedConcurrency: {
+    default: '',
+    isGood: optional((text) => isWholeNumber(text, 1, 1000)),
+    rule: 'must be a whole number from 1 to 1000',
+  },
+  // Days that log lines are kept.
+  logRetentionDays: {
+    default: 90,
+    isGood: (text) => retentions.includes(Number(text)),
+    rule: `must be one of ${retentions.join(', ')}`,
+  },
+  // The KMS key of the secret, where it is not encrypted with the account's default key.
+  kmsKeyArn: {
+    default: '',
+    isGood: optional((text) => /^arn:[\w-]+:kms:[\w-]+:\d{12}:key\/[\w-]+$/.test(text)),
+    rule: 'must be the ARN of a KMS key',
+  },
+  // SNS topic that gets the alarms; empty: they only change their colour.
+  alarmTopicArn: {
+    default: '',
+    isGood: optional((text) => /^arn:[\w-]+:sns:[\w-]+:\d{12}:[\w-]+$/.test(text)),
+    rule: 'must be the ARN of an SNS topic',
+  },
+  // EventBridge bus that gets an event for each change of a live migration that is waited for.
+  eventBusName: {
+    default: 'default',
+    isGood: (text) => /^[\w./-]{1,256}$/.test(text),
+    rule: 'must be the name of an EventBridge bus',
+  },
+  // Subnets and security groups, comma-separated. Atlas's API access list wants a fixed address: the usual case is
+  // private subnets behind a NAT gateway, whose address goes into the list.
+  subnetIds: {
+    default: '',
+    isGood: each((id) => /^subnet-[0-9a-f]+$/.test(id)),
+    rule: 'must be ids of subnets, parted by commas',
+  },
+  securityGroupIds: {
+    default: '',
+    isGood: each((id) => /^sg-[0-9a-f]+$/.test(id)),
+    rule: 'must be ids of security groups, parted by commas',
+  },
+};
+
+/** Names everything that is wrong. */
+function findProblems(values, given) {
+  const problems = given.filter((name) => !(name in parameters)).map((name) => `there is no parameter ${name}`);
+  for (const [name, { isGood, rule }] of Object.entries(parameters)) {
+    if (!isGood(values[name])) problems.push(`${name} ${rule}`);
+  }
+  if (Boolean(values.jwtIssuer) !== isFilled(values.jwtAudience)) {
     problems.push('jwtIssuer and jwtAudience are needed together');
   }
-  check('corsOrigins', each(isOrigin), 'must be origins such as https://app.example.com, parted by commas');
-  check('throttlingRate', (text) => isWholeNumber(text, 1, 10_000), 'must be a whole number from 1 to 10000');
-  check('throttlingBurst', (text) => isWholeNumber(text, 1, 5000), 'must be a whole number from 1 to 5000');
-  check(
-    'reservedConcurrency',
-    optional((text) => isWholeNumber(text, 1, 1000)),
-    'must be a whole number from 1 to 1000',
-  );
-  check('logRetentionDays', (text) => retentions.includes(Number(text)), `must be one of ${retentions.join(', ')}`);
-  check(
-    'kmsKeyArn',
-    optional((text) => /^arn:[\w-]+:kms:[\w-]+:\d{12}:key\/[\w-]+$/.test(text)),
-    'must be the ARN of a KMS key',
-  );
-  check(
-    'alarmTopicArn',
-    optional((text) => /^arn:[\w-]+:sns:[\w-]+:\d{12}:[\w-]+$/.test(text)),
-    'must be the ARN of an SNS topic',
-  );
-  check('eventBusName', (text) => /^[\w./-]{1,256}$/.test(text), 'must be the name of an EventBridge bus');
-  check(
-    'subnetIds',
-    each((id) => /^subnet-[0-9a-f]+$/.test(id)),
-    'must be ids of subnets, parted by commas',
-  );
-  check(
-    'securityGroupIds',
-    each((id) => /^sg-[0-9a-f]+$/.test(id)),
-    'must be ids of security groups, parted by commas',
-  );
-  if (isFilled(parameters.subnetIds) !== isFilled(parameters.securityGroupIds)) {
+  if (isFilled(values.subnetIds) !== isFilled(values.securityGroupIds)) {
     problems.push('subnetIds and securityGroupIds are needed together');
   }
   return problems;
@@ -115,12 +140,13 @@ function secretArn(id) {
   return { 'Fn::Join': ['', [...account, `:secret:${pattern}-??????`]] };
 }
 
-module.exports = async ({ options, resolveVariable }) => {
-  const parameters = {};
-  for (const name of names) parameters[name] = String(await resolveVariable(`param:${name}, ''`));
+/** What of serverless.yml follows from the values. */
+async function deployment({ options, resolveVariable }) {
+  const values = {};
+  for (const name of Object.keys(parameters)) values[name] = String(await resolveVariable(`param:${name}, ''`));
   const given = [options.param ?? []].flat().map((pair) => pair.split('=')[0]);
 
-  const problems = await findProblems(parameters, given);
+  const problems = findProblems(values, given);
   if (problems.length > 0) {
     const error = new Error(`the parameters are not valid: ${problems.join('; ')}.`);
     // osls prints the stack, which says nothing to the reader.
@@ -137,7 +163,7 @@ module.exports = async ({ options, resolveVariable }) => {
     kmsKeyArn,
     alarmTopicArn,
     reservedConcurrency,
-  } = parameters;
+  } = values;
   return {
     httpApi: {
       ...(isFilled(corsOrigins)
@@ -166,14 +192,18 @@ module.exports = async ({ options, resolveVariable }) => {
     vpc: isFilled(subnetIds) ? { subnetIds: list(subnetIds), securityGroupIds: list(securityGroupIds) } : null,
     reservedConcurrency: reservedConcurrency ? Number(reservedConcurrency) : null,
     statements: [
-      { Effect: 'Allow', Action: 'secretsmanager:GetSecretValue', Resource: secretArn(parameters.atlasSecretId) },
+      { Effect: 'Allow', Action: 'secretsmanager:GetSecretValue', Resource: secretArn(values.atlasSecretId) },
       ...(kmsKeyArn ? [{ Effect: 'Allow', Action: 'kms:Decrypt', Resource: kmsKeyArn }] : []),
     ],
     alarmActions: alarmTopicArn ? [alarmTopicArn] : [],
-    logRetentionInDays: Number(parameters.logRetentionDays),
+    logRetentionInDays: Number(values.logRetentionDays),
     throttling: {
-      ThrottlingRateLimit: Number(parameters.throttlingRate),
-      ThrottlingBurstLimit: Number(parameters.throttlingBurst),
+      ThrottlingRateLimit: Number(values.throttlingRate),
+      ThrottlingBurstLimit: Number(values.throttlingBurst),
     },
   };
-};
+}
+
+const defaults = Object.fromEntries(Object.entries(parameters).map(([name, parameter]) => [name, parameter.default]));
+
+module.exports = { defaults, deployment };

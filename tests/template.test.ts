@@ -5,7 +5,6 @@ import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { loadAwsServiceSpec } from '@aws-cdk/aws-service-spec';
 import { beforeAll, describe, expect, test, vi } from 'vitest';
-import { parse } from 'yaml';
 import { packageService } from '../deploy/package-service.ts';
 import { atlasError } from '../embedded/atlas.ts';
 import { failureNames } from '../lib/core/failure.ts';
@@ -443,15 +442,14 @@ describe('metrics', () => {
 });
 
 describe('parameters that are wrong are named before anything is deployed', () => {
-  /** Judges the parameters as serverless does, with the defaults of serverless.yml for the others. */
+  /** Judges the parameters as serverless does, with the defaults for the others. */
   const judge = (parameters: Record<string, string>) => {
-    const deployment = createRequire(import.meta.url)('../deploy/parameters.cjs');
-    const { params } = parse(readFileSync(join(root, 'serverless.yml'), 'utf8'), { logLevel: 'silent' });
+    const { defaults, deployment } = createRequire(import.meta.url)('../deploy/parameters.cjs');
     return deployment({
       options: { param: Object.entries(parameters).map(([name, value]) => `${name}=${value}`) },
       resolveVariable: async (variable: string) => {
         const name = variable.slice('param:'.length).split(',')[0] ?? '';
-        return { ...params.default, ...parameters }[name];
+        return { ...defaults, ...parameters }[name];
       },
     });
   };
