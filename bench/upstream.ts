@@ -2,10 +2,10 @@
 
 import type { Socket } from 'node:net';
 import { startEmbeddedAtlas } from '../embedded/atlas.ts';
+import { demoGroupId, demoIds } from '../embedded/demo-migrations.ts';
 import { startEmbeddedSecretsManager } from '../embedded/secrets-manager.ts';
 
-const groupId = '5f1b2c3d4e5f6a7b8c9d0e1f';
-const liveMigrationId = '7e68e12770616e75e6df43d0';
+const [groupId, liveMigrationId] = [demoGroupId, demoIds.completes];
 const [publicKey, privateKey] = ['kqzjwxyv', '0a1b2c3d-PRIVATE-KEY-4e5f'];
 const secretId = 'atlas/bench';
 

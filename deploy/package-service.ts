@@ -1,10 +1,11 @@
 /** Packages the service in a folder of its own, as `serverless package` does on any machine. */
 
 import { execFile } from 'node:child_process';
-import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
+import { unzipSync } from 'fflate';
 
 const root = join(import.meta.dirname, '..');
 const sources = ['serverless.yml', 'package.json', 'deploy', 'functions', 'lib'];
@@ -31,4 +32,15 @@ export async function packageService(parameters: Record<string, string> = {}) {
   } finally {
     rmSync(folder, { recursive: true });
   }
+}
+
+/** Unpacks the zip where Lambda would: into a new folder, with no package.json above it. */
+export function unpack(zip: Buffer) {
+  const taskRoot = mkdtempSync(join(tmpdir(), 'atlas-live-migration-'));
+  const files = Object.entries(unzipSync(zip));
+  for (const [name, content] of files) {
+    mkdirSync(join(taskRoot, dirname(name)), { recursive: true });
+    writeFileSync(join(taskRoot, name), content);
+  }
+  return { taskRoot, files: files.map(([name]) => name), remove: () => rmSync(taskRoot, { recursive: true }) };
 }

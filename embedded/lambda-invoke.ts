@@ -10,8 +10,12 @@ import { readBody, serve } from './http-server.ts';
 
 export type LambdaHandler = (event: unknown, context: Context) => Promise<unknown>;
 
+export const functionName = 'getLiveMigration';
+/** As in serverless.yml. */
+export const functionTimeoutMs = 20_000;
+
 /** The part of Lambda's context object that a Node.js function can rely on. */
-export function lambdaContext(functionName: string, timeoutMs: number): Context {
+export function lambdaContext(timeoutMs = functionTimeoutMs): Context {
   const end = performance.now() + timeoutMs;
   return {
     awsRequestId: randomUUID(),
@@ -37,10 +41,9 @@ function nameOf(target: string): string {
 }
 
 /**
- * @param functionName what the function is called, without the service and the stage
  * @param port 0 lets the system choose a free one
  */
-export async function startInvokeEndpoint(functionName: string, handler: LambdaHandler, timeoutMs: number, port = 0) {
+export async function startInvokeEndpoint(handler: LambdaHandler, port = 0) {
   // The plain name, the name of a deployment (which ends in it), or an ARN, with or without a version or alias.
   const names = new RegExp(`^(arn:.*:function:)?([\\w-]+-)?${functionName}(:[\\w$-]+)?$`);
 
@@ -72,10 +75,10 @@ export async function startInvokeEndpoint(functionName: string, handler: LambdaH
     if (type === 'DryRun') return response.writeHead(204).end();
     if (type === 'Event') {
       response.writeHead(202).end();
-      return handler(event, lambdaContext(functionName, timeoutMs)).catch(() => undefined);
+      return handler(event, lambdaContext()).catch(() => undefined);
     }
     try {
-      return send(200, await handler(event, lambdaContext(functionName, timeoutMs)));
+      return send(200, await handler(event, lambdaContext()));
     } catch (error) {
       const { name: errorType, message: errorMessage, stack = '' } = error as Error;
       return send(200, { errorType, errorMessage, trace: stack.split('\n') }, { 'x-amz-function-error': 'Unhandled' });

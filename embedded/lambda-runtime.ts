@@ -10,6 +10,7 @@ import type { ServerResponse } from 'node:http';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { readBody, serve } from './http-server.ts';
+import { functionName } from './lambda-invoke.ts';
 
 const folder = join(import.meta.dirname, '../.build/ric');
 
@@ -68,7 +69,7 @@ export async function startRuntime(taskRoot: string, handler: string, environmen
       AWS_LAMBDA_RUNTIME_API: new URL(api.origin).host,
       LAMBDA_TASK_ROOT: taskRoot,
       _HANDLER: handler,
-      AWS_LAMBDA_FUNCTION_NAME: 'getLiveMigration',
+      AWS_LAMBDA_FUNCTION_NAME: functionName,
       AWS_LAMBDA_FUNCTION_VERSION: '$LATEST',
       AWS_LAMBDA_FUNCTION_MEMORY_SIZE: '512',
       AWS_LAMBDA_LOG_GROUP_NAME: '/aws/lambda/getLiveMigration',

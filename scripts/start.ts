@@ -8,7 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { startEmbeddedAtlas } from '../embedded/atlas.ts';
 import { demoGroupId, demoIds, demoProjects } from '../embedded/demo-migrations.ts';
 import { type ChallengeName, challengeForms } from '../embedded/digest-verifier.ts';
-import { startInvokeEndpoint } from '../embedded/lambda-invoke.ts';
+import { functionName, startInvokeEndpoint } from '../embedded/lambda-invoke.ts';
 import { startEmbeddedSecretsManager } from '../embedded/secrets-manager.ts';
 import { readConfiguration } from '../lib/lambda/configuration.ts';
 import { readCommandLine } from './command-line.ts';
@@ -24,10 +24,6 @@ const options = {
   'lambda-port': { type: 'string', default: '3002' },
   challenge: { type: 'string', default: 'atlas' },
 } as const;
-
-const functionName = 'getLiveMigration';
-/** As in serverless.yml. */
-const functionTimeoutMs = 20_000;
 
 function stop(message: string): never {
   console.error(message);
@@ -202,7 +198,7 @@ console.log = () => undefined;
 await import('serverless/bin/serverless.js' as string);
 
 const { handler } = await import('../functions/get-live-migration.ts');
-const invoke = await startInvokeEndpoint(functionName, handler, functionTimeoutMs, lambdaPort);
+const invoke = await startInvokeEndpoint(handler, lambdaPort);
 await accepting(port);
 console.log = log;
 

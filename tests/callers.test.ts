@@ -4,22 +4,17 @@ import { execFile } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { promisify } from 'node:util';
 import { StateMachine } from 'aws-local-stepfunctions';
-import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { atlasError } from '../embedded/atlas.ts';
-import type { Served } from '../embedded/http-server.ts';
-import { lambdaContext, startInvokeEndpoint } from '../embedded/lambda-invoke.ts';
+import { startInvokeEndpoint } from '../embedded/lambda-invoke.ts';
 import { startExecution, TaskError } from '../embedded/state-machine.ts';
 import { startGateway } from './support/gateway.ts';
-import { allIsWell, atlas, coldStart, document, groupId, liveMigrationId } from './support/harness.ts';
+import { allIsWell, asTask, atlas, coldStart, document, groupId, liveMigrationId } from './support/harness.ts';
 
 const examples = new URL('../docs/examples/', import.meta.url);
 const read = (name: string) => readFileSync(new URL(name, examples), 'utf8');
-const served: Served[] = [];
 
 beforeEach(allIsWell);
-afterEach(async () => {
-  for (const server of served.splice(0)) await server.close();
-});
 
 test('the docs show each example as it is', () => {
   const docs = ['callers.md', 'waiting.md']
@@ -30,8 +25,8 @@ test('the docs show each example as it is', () => {
 
 describe('another Lambda', () => {
   test('gets the document, or an Error with the name of the failure', async () => {
-    const endpoint = await startInvokeEndpoint('getLiveMigration', await coldStart(), 20_000);
-    served.push(endpoint);
+    const endpoint = await startInvokeEndpoint(await coldStart());
+    onTestFinished(endpoint.close);
     vi.stubEnv('AWS_ENDPOINT_URL_LAMBDA', endpoint.origin);
     vi.stubEnv(
       'GET_LIVE_MIGRATION',
@@ -46,15 +41,9 @@ describe('another Lambda', () => {
   });
 });
 
-const gateway = async (answer: { status: number; body: object }) => {
-  const started = await startGateway(answer);
-  served.push(started.served);
-  return started;
-};
-
 describe('an internal app that signs', () => {
   test('in TypeScript, gets the document', async () => {
-    const { url, signatures } = await gateway({ status: 200, body: document });
+    const { url, signatures } = await startGateway({ status: 200, body: document });
     const { getLiveMigration } = await import('../docs/examples/ask-over-https.ts');
     expect(await getLiveMigration(url, 'us-east-1', groupId, liveMigrationId)).toEqual(document);
     expect(signatures[0]?.[0]).toBe(signatures[0]?.[1]);
@@ -64,13 +53,13 @@ describe('an internal app that signs', () => {
     [404, { code: 'ProjectNotFound', detail: 'Atlas does not know it.' }, 'ProjectNotFound', 'Atlas does not know it.'],
     [403, { message: 'Forbidden' }, 'HTTP 403', 'Forbidden'],
   ])('in TypeScript, tells a %i', async (status, body, name, message) => {
-    const { url } = await gateway({ status, body });
+    const { url } = await startGateway({ status, body });
     const { getLiveMigration } = await import('../docs/examples/ask-over-https.ts');
     await expect(getLiveMigration(url, 'us-east-1', groupId, liveMigrationId)).rejects.toMatchObject({ name, message });
   });
 
   test('with curl, gets the document', async () => {
-    const { url, signatures } = await gateway({ status: 200, body: document });
+    const { url, signatures } = await startGateway({ status: 200, body: document });
     const { stdout } = await promisify(execFile)('sh', ['-c', read('ask-over-https.sh')], {
       env: { ...process.env, API_URL: url, GROUP_ID: groupId, LIVE_MIGRATION_ID: liveMigrationId },
     });
@@ -92,21 +81,9 @@ async function runExample(name: string, tasks: Record<string, (parameters: never
   return execution.result.catch((error: { cause: Error }) => error.cause);
 }
 
-const invoker = async () => {
-  const handler = await coldStart();
-  return async (payload: unknown) => {
-    try {
-      return await handler(payload, lambdaContext('getLiveMigration', 1500));
-    } catch (error) {
-      const { name, message } = error as Error;
-      throw new TaskError(name, JSON.stringify({ errorType: name, errorMessage: message }));
-    }
-  };
-};
-
 describe('a Step Functions task', () => {
   const ask = async () => {
-    const invoke = await invoker();
+    const invoke = asTask(await coldStart(), 1500);
     return runExample('ask-from-a-workflow.asl.json', {
       GetLiveMigration: async ({ Payload }: { Payload: unknown }) => ({ Payload: await invoke(Payload) }),
     });
@@ -134,7 +111,7 @@ describe('a Step Functions task', () => {
 
 describe('a workflow that waits and then goes on', () => {
   const waitAndGoOn = async (answers: object[]) => {
-    const invoke = await invoker();
+    const invoke = asTask(await coldStart(), 1500);
     let asked = 0;
     atlas.reply = () => {
       asked += 1;

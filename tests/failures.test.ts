@@ -124,7 +124,7 @@ const answers: [said: string, reply: Reply, failure: string, detail: string][] =
   ['200 with null', { status: 200, body: 'null' }, 'AtlasUnexpectedAnswer', 'not a JSON object'],
   [
     '200 with a cut answer',
-    { status: 200, body: '{"_id":"7e68e12770616e75e6df43d0","stat' },
+    { status: 200, body: `{"_id":"${liveMigrationId}","stat` },
     'AtlasUnexpectedAnswer',
     'not a JSON object',
   ],

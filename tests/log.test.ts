@@ -31,7 +31,7 @@ beforeEach(() => {
 test('says who asked what, how it ended and what it cost', async () => {
   const output = captureOutput();
   const handler = await coldStart();
-  const context = lambdaContext('getLiveMigration', 20_000);
+  const context = lambdaContext();
   await handler(readEvent('http-api'), context);
   await ask(handler);
   const common = {

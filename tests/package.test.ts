@@ -1,12 +1,10 @@
 /** What is deployed: one small zip, the same on every machine, run by AWS's own runtime client. */
 
 import { createHash } from 'node:crypto';
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
-import { unzipSync } from 'fflate';
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { packageService } from '../deploy/package-service.ts';
+import { packageService, unpack } from '../deploy/package-service.ts';
 import { serve } from '../embedded/http-server.ts';
 import { runtimeIsBuilt, startRuntime } from '../embedded/lambda-runtime.ts';
 import {
@@ -23,22 +21,19 @@ import {
 } from './support/harness.ts';
 
 const root = join(import.meta.dirname, '..');
-const taskRoot = mkdtempSync(join(tmpdir(), 'atlas-live-migration-'));
 
 let zip: Buffer;
+let unpacked: ReturnType<typeof unpack>;
 
 beforeAll(async () => {
   zip = (await packageService()).zip;
-  for (const [name, content] of Object.entries(unzipSync(zip))) {
-    mkdirSync(join(taskRoot, dirname(name)), { recursive: true });
-    writeFileSync(join(taskRoot, name), content);
-  }
+  unpacked = unpack(zip);
 }, 60_000);
 beforeEach(allIsWell);
-afterAll(() => rmSync(taskRoot, { recursive: true }));
+afterAll(() => unpacked.remove());
 
 test('the zip holds one file, which the handler names', () => {
-  expect(Object.keys(unzipSync(zip))).toEqual(['functions/get-live-migration.js']);
+  expect(unpacked.files).toEqual(['functions/get-live-migration.js']);
 });
 
 test('the zip has at most 150 kB', () => {
@@ -100,7 +95,7 @@ describe.skipIf(!runtimeIsBuilt)("under AWS's runtime client (npm run build:ric)
   });
 
   test('each event file is answered, in one execution environment', async () => {
-    const runtime = await startRuntime(taskRoot, handler, environment());
+    const runtime = await startRuntime(unpacked.taskRoot, handler, environment());
     try {
       for (const [name, expected] of Object.entries(events)) {
         expect({ name, ...(await runtime.invoke(readEvent(name))) }).toEqual({ name, ...expected });
@@ -115,7 +110,7 @@ describe.skipIf(!runtimeIsBuilt)("under AWS's runtime client (npm run build:ric)
 
   test.each(['SHA-256', 'SHA-512-256', 'MD5-sess'] as const)("the bundle's own %s is right", async (challenge) => {
     atlas.challenge = challenge;
-    const runtime = await startRuntime(taskRoot, handler, environment());
+    const runtime = await startRuntime(unpacked.taskRoot, handler, environment());
     try {
       expect(await runtime.invoke({ groupId, liveMigrationId })).toEqual({ value: document });
     } finally {
@@ -134,7 +129,7 @@ describe.skipIf(!runtimeIsBuilt)("under AWS's runtime client (npm run build:ric)
       );
     });
     const { AWS_ACCESS_KEY_ID: _, AWS_SECRET_ACCESS_KEY: __, ...without } = environment();
-    const runtime = await startRuntime(taskRoot, handler, {
+    const runtime = await startRuntime(unpacked.taskRoot, handler, {
       ...without,
       AWS_CONTAINER_CREDENTIALS_FULL_URI: `${endpoint.origin}/credentials`,
       AWS_CONTAINER_AUTHORIZATION_TOKEN: 'container-token',
@@ -153,7 +148,7 @@ describe.skipIf(!runtimeIsBuilt)("under AWS's runtime client (npm run build:ric)
 
   test('no credentials at all are a failure of the contract', async () => {
     const { AWS_ACCESS_KEY_ID: _, AWS_SECRET_ACCESS_KEY: __, ...without } = environment();
-    const runtime = await startRuntime(taskRoot, handler, without);
+    const runtime = await startRuntime(unpacked.taskRoot, handler, without);
     try {
       expect(await runtime.invoke({ groupId, liveMigrationId })).toEqual({ error: thrown('SecretUnavailable') });
     } finally {
@@ -162,7 +157,7 @@ describe.skipIf(!runtimeIsBuilt)("under AWS's runtime client (npm run build:ric)
   });
 
   test('a bad variable stops the start and is named', async () => {
-    const runtime = await startRuntime(taskRoot, handler, { ...environment(), ATLAS_TIMEOUT_MS: 'soon' });
+    const runtime = await startRuntime(unpacked.taskRoot, handler, { ...environment(), ATLAS_TIMEOUT_MS: 'soon' });
     try {
       await expect(runtime.invoke({})).rejects.toThrow('ATLAS_TIMEOUT_MS must be a whole number');
     } finally {

@@ -3,17 +3,13 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { type Served, serve } from '../embedded/http-server.ts';
+import { beforeEach, describe, expect, onTestFinished, test } from 'vitest';
+import { serve } from '../embedded/http-server.ts';
 import { failureNames, kindOf } from '../lib/core/failure.ts';
 import { startGateway } from './support/gateway.ts';
 import { allIsWell, document, groupId, liveMigrationId } from './support/harness.ts';
 
-const served: Served[] = [];
 beforeEach(allIsWell);
-afterEach(async () => {
-  for (const server of served.splice(0)) await server.close();
-});
 
 async function smoke(args: string[], environment: Record<string, string | undefined> = {}) {
   const child = spawn(process.execPath, ['scripts/smoke.ts', ...args], {
@@ -33,14 +29,8 @@ async function smoke(args: string[], environment: Record<string, string | undefi
 
 const ids = [groupId, liveMigrationId];
 
-async function gateway(status: number, body: object) {
-  const started = await startGateway({ status, body });
-  served.push(started.served);
-  return started;
-}
-
 test('an answer is told, and the request was signed', async () => {
-  const { url, signatures } = await gateway(200, document);
+  const { url, signatures } = await startGateway({ status: 200, body: document });
   const { code, out } = await smoke([...ids, '--url', url]);
   expect({ code, out }).toEqual({
     code: 0,
@@ -53,7 +43,10 @@ test('an answer is told, and the request was signed', async () => {
 describe('each failure has its advice', () => {
   test.each(failureNames)('%s', async (name) => {
     const { status } = kindOf(name);
-    const { url } = await gateway(status, { code: name, detail: 'What happened.', requestId: 'r' });
+    const { url } = await startGateway({
+      status,
+      body: { code: name, detail: 'What happened.', requestId: 'r' },
+    });
     const { code, err } = await smoke([...ids, '--url', url]);
     expect(code).toBe(1);
     expect(err).toMatch(new RegExp(`^✗ ${name}: What happened\\.\\n  .{20,}\\n  request id r\\n$`));
@@ -68,7 +61,7 @@ test.each([
   [500, { message: 'Internal Server Error' }, 'the function did not start'],
   [200, {}, 'without a failure of ours'],
 ])('a %i of the gateway is explained', async (status, body, words) => {
-  const { url } = await gateway(status, body);
+  const { url } = await startGateway({ status, body });
   expect(await smoke([...ids, '--url', url])).toMatchObject({ code: 1, err: expect.stringContaining(words) });
 });
 
@@ -78,7 +71,7 @@ test('a token is sent instead of a signature', async () => {
     seen.push(request.headers.authorization);
     response.end(JSON.stringify(document));
   });
-  served.push(api);
+  onTestFinished(api.close);
   expect(await smoke([...ids, '--url', api.origin, '--token', 'j.w.t'])).toMatchObject({ code: 0 });
   expect(seen).toEqual(['Bearer j.w.t']);
 });
@@ -108,12 +101,12 @@ describe('the address is looked up by the stage', () => {
     const server = await serve((_request, response) =>
       response.writeHead(status, { 'content-type': 'text/xml' }).end(xml),
     );
-    served.push(server);
+    onTestFinished(server.close);
     return { AWS_ENDPOINT_URL_CLOUDFORMATION: server.origin };
   }
 
   test('in the outputs of the stack', async () => {
-    const { url } = await gateway(200, document);
+    const { url } = await startGateway({ status: 200, body: document });
     const output = `<member><OutputKey>HttpApiUrl</OutputKey><OutputValue>${url}</OutputValue></member>`;
     const xml = `<DescribeStacksResponse><DescribeStacksResult><Stacks><member><StackName>s</StackName><CreationTime>2026-01-01T00:00:00Z</CreationTime><StackStatus>CREATE_COMPLETE</StackStatus><Outputs>${output}</Outputs></member></Stacks></DescribeStacksResult></DescribeStacksResponse>`;
     expect(await smoke([...ids, '--stage', 'prod'], await cloudFormation(200, xml))).toMatchObject({ code: 0 });

@@ -12,7 +12,7 @@ import { allIsWell, atlas, coldStart, groupId, liveMigrationId } from './support
 let endpoint: Served;
 beforeAll(async () => {
   allIsWell();
-  endpoint = await startInvokeEndpoint('getLiveMigration', await coldStart(), 20_000);
+  endpoint = await startInvokeEndpoint(await coldStart());
 });
 beforeEach(allIsWell);
 afterAll(() => endpoint.close());

@@ -3,9 +3,8 @@
 import { beforeEach, describe, expect, test } from 'vitest';
 import type { StatusChanged } from '#contract';
 import { atlasError, type Reply } from '../embedded/atlas.ts';
-import { lambdaContext } from '../embedded/lambda-invoke.ts';
 import { definition, type Options, type Services, startExecution, TaskError } from '../embedded/state-machine.ts';
-import { allIsWell, atlas, coldStart, groupId, liveMigrationId } from './support/harness.ts';
+import { allIsWell, asTask, atlas, coldStart, groupId, liveMigrationId } from './support/harness.ts';
 
 beforeEach(allIsWell);
 
@@ -29,16 +28,10 @@ async function wait(
     const answer = answers[Math.min(asked, answers.length - 1)] ?? {};
     return 'body' in answer ? (answer as Reply) : { status: 200, body: { _id: liveMigrationId, ...answer } };
   };
-  const invoke = async (payload: unknown) => {
-    try {
-      return await handler(payload, lambdaContext('getLiveMigration', 20_000));
-    } catch (error) {
-      const { name, message } = error as Error;
-      throw new TaskError(name, JSON.stringify({ errorType: name, errorMessage: message, trace: [] }));
-    } finally {
+  const invoke = (payload: unknown) =>
+    asTask(handler)(payload).finally(() => {
       asked += 1;
-    }
-  };
+    });
   const putEvent: Services['putEvent'] = ({ Detail, ...entry }) => {
     events.push(Detail);
     entries.push(entry);

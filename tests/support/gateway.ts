@@ -2,6 +2,7 @@
 
 import { createHash, createHmac } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
+import { onTestFinished } from 'vitest';
 import { serve } from '../../embedded/http-server.ts';
 
 /** What the request's signature should be (Signature Version 4), computed from the request as it came in. */
@@ -28,7 +29,7 @@ function expectedSignature(request: IncomingMessage, secretKey: string): string 
   return `${service} ${createHmac('sha256', key).update(toSign).digest('hex')}`;
 }
 
-/** @returns the address, and for each request the signature that it had and the one that it should have had */
+/** Stands for as long as the test that starts it. @returns the address, and for each request the signature that it had and the one that it should have had */
 export async function startGateway(answer: { status: number; body: object }) {
   const signatures: [given: string, expected: string][] = [];
   const served = await serve((request, response) => {
@@ -37,5 +38,6 @@ export async function startGateway(answer: { status: number; body: object }) {
     signatures.push([`execute-api ${given}`, expected]);
     response.writeHead(answer.status, { 'content-type': 'application/json' }).end(JSON.stringify(answer.body));
   });
-  return { url: served.origin, signatures, served };
+  onTestFinished(served.close);
+  return { url: served.origin, signatures };
 }

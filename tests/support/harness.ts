@@ -6,11 +6,13 @@
 import { readFileSync } from 'node:fs';
 import { expect, vi } from 'vitest';
 import { startEmbeddedAtlas } from '../../embedded/atlas.ts';
-import { type LambdaHandler, lambdaContext } from '../../embedded/lambda-invoke.ts';
+import { demoGroupId, demoIds } from '../../embedded/demo-migrations.ts';
+import { functionTimeoutMs, type LambdaHandler, lambdaContext } from '../../embedded/lambda-invoke.ts';
 import { startEmbeddedSecretsManager } from '../../embedded/secrets-manager.ts';
+import { TaskError } from '../../embedded/state-machine.ts';
 
-export const groupId = '5f1b2c3d4e5f6a7b8c9d0e1f';
-export const liveMigrationId = '7e68e12770616e75e6df43d0';
+export const groupId = demoGroupId;
+export const liveMigrationId = demoIds.completes;
 export const secretId = 'atlas/test';
 export const publicKey = 'kqzjwxyv';
 export const privateKey = '0a1b2c3d-PRIVATE-KEY-4e5f';
@@ -95,9 +97,13 @@ function readHttp(result: unknown): Outcome & { http: HttpResult } {
   return { failure: body.code, detail: body.detail, http };
 }
 
-export async function invokeDirectly(handler: LambdaHandler, event: unknown, timeoutMs = 20_000): Promise<Outcome> {
+export async function invokeDirectly(
+  handler: LambdaHandler,
+  event: unknown,
+  timeoutMs = functionTimeoutMs,
+): Promise<Outcome> {
   try {
-    return { document: await handler(event, lambdaContext('getLiveMigration', timeoutMs)) };
+    return { document: await handler(event, lambdaContext(timeoutMs)) };
   } catch (error) {
     const { name, message, stack } = error as Error;
     expect(stack).toBe(`${name}: ${message}`);
@@ -105,8 +111,20 @@ export async function invokeDirectly(handler: LambdaHandler, event: unknown, tim
   }
 }
 
-export async function invokeHttp(handler: LambdaHandler, event: unknown, timeoutMs = 20_000) {
-  return readHttp(await handler(event, lambdaContext('getLiveMigration', timeoutMs)));
+/** The function as a state machine invokes it: what it throws is an error with the failure's name. */
+export const asTask =
+  (handler: LambdaHandler, timeoutMs = functionTimeoutMs) =>
+  async (payload: unknown): Promise<unknown> => {
+    try {
+      return await handler(payload, lambdaContext(timeoutMs));
+    } catch (error) {
+      const { name, message } = error as Error;
+      throw new TaskError(name, JSON.stringify({ errorType: name, errorMessage: message, trace: [] }));
+    }
+  };
+
+export async function invokeHttp(handler: LambdaHandler, event: unknown, timeoutMs = functionTimeoutMs) {
+  return readHttp(await handler(event, lambdaContext(timeoutMs)));
 }
 
 const withFields = (
