@@ -1,7 +1,5 @@
 /** Time limits: how much time an invocation has left, and work that ends when its share is used up. */
 
-import type { Failure } from './failure.ts';
-
 const limits = {
   /** Kept of an invocation's time, so that its answer leaves the function before Lambda ends it. */
   answerMs: 500,
@@ -27,7 +25,7 @@ export function startDeadline(remainingMs: number): Deadline {
  */
 export async function within<T>(
   ms: number,
-  tooLate: () => Failure,
+  tooLate: () => Error,
   work: (signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
   if (ms <= 0) throw tooLate();

@@ -5,14 +5,13 @@
  */
 
 import type { MiddlewareObj } from '@middy/core';
-import type { APIGatewayProxyResult, Context } from 'aws-lambda';
+import type { APIGatewayProxyResult } from 'aws-lambda';
 import type { LiveMigration } from '#contract';
 import { Failure, kindOf } from '../core/failure.ts';
 import { type Fields, type Question, readQuestion } from '../core/question.ts';
 import { isObject, type JsonObject } from '../json.ts';
+import type { DoorName, Invocation, InvocationContext } from './invocation.ts';
 import { toProblem } from './problem.ts';
-
-export type DoorName = 'http-api' | 'rest-api' | 'direct';
 
 type Door = { name: DoorName; fields: Fields };
 
@@ -79,14 +78,11 @@ function httpFailure(failure: Failure, requestId: string): APIGatewayProxyResult
   );
 }
 
-/** How an invocation came in and went out, left on its context: the question and the answer as soon as they are there. */
-export type Invocation = { door: DoorName; question?: Question; answer?: LiveMigration };
-
 /**
  * Middy's adapter for the three doors. The handler behind it gets the judged question instead of the event and
  * returns the document; it, and whatever stands behind this middleware, may throw anything.
  */
-export function doors(): MiddlewareObj<Question, unknown, Error, Context & { invocation: Invocation }> {
+export function doors(): MiddlewareObj<Question, unknown, Error, InvocationContext> {
   return {
     before: (request) => {
       const invocation: Invocation = { door: 'direct' };

@@ -2,12 +2,11 @@
 
 import type { Logger } from '@aws-lambda-powertools/logger';
 import type { MiddlewareObj } from '@middy/core';
-import type { Context } from 'aws-lambda';
 import type { FailureName } from '#contract';
-import { type Call, startCall } from '../core/call.ts';
+import { startCall } from '../core/call.ts';
 import { Failure, kindOf } from '../core/failure.ts';
 import type { Question } from '../core/question.ts';
-import type { Invocation } from './doors.ts';
+import type { InvocationContext } from './invocation.ts';
 
 const rounded = (ms: number) => Math.round(ms * 10) / 10;
 
@@ -24,8 +23,6 @@ function levelOf(name: FailureName): 'info' | 'warn' | 'error' {
   if (retryable) return 'warn';
   return status < 500 ? 'info' : 'error';
 }
-
-export type InvocationContext = Context & { invocation: Invocation; call: Call };
 
 /** Middy's outermost layer: starts the invocation's deadline and usage, and writes one line at its end. */
 export function invocationLog(logger: Logger): MiddlewareObj<Question, unknown, Error, InvocationContext> {

@@ -4,7 +4,7 @@ import type { Metrics } from '@aws-lambda-powertools/metrics';
 import type { MiddlewareObj } from '@middy/core';
 import { Failure } from '../core/failure.ts';
 import type { Question } from '../core/question.ts';
-import type { InvocationContext } from './invocation-log.ts';
+import type { InvocationContext } from './invocation.ts';
 
 export const namespace = 'AtlasLiveMigration';
 

@@ -2,7 +2,6 @@
 
 import { GetSecretValueCommand, SecretsManagerClient } from '@aws-sdk/client-secrets-manager';
 import { Failure } from '../core/failure.ts';
-import type { ReadSecretText } from './store.ts';
 
 const limits = { attempts: 3, connectionMs: 1000, requestMs: 2000 };
 
@@ -16,6 +15,9 @@ function failureFor(error: unknown, secretId: string): Failure {
     ? new Failure('SecretInvalid', `Secrets Manager does not hand out the secret ${secretId} (${name}).`)
     : new Failure('SecretUnavailable', `Secrets Manager could not be asked for the secret ${secretId} (${name}).`);
 }
+
+/** @throws Failure `SecretUnavailable` or `SecretInvalid` */
+export type ReadSecretText = (secretId: string, signal: AbortSignal) => Promise<string>;
 
 export function createSecretReader(): ReadSecretText {
   const client = new SecretsManagerClient({

@@ -6,9 +6,7 @@ import { type Call, timed } from '../core/call.ts';
 import { within } from '../core/deadline.ts';
 import { Failure } from '../core/failure.ts';
 import { singleFlight } from '../single-flight.ts';
-
-/** @throws Failure `SecretUnavailable` or `SecretInvalid` */
-export type ReadSecretText = (secretId: string, signal: AbortSignal) => Promise<string>;
+import type { ReadSecretText } from './secrets-manager.ts';
 
 const limits = {
   /** Secrets Manager takes some 20 ms; a call that has no credentials at all waits this long for them. */
