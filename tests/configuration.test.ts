@@ -18,8 +18,9 @@ test.each([
     { ATLAS_BASE_URL: 'https://cloud.mongodb.com/api/atlas' },
     'ATLAS_BASE_URL must be an https URL',
   ],
-  ['a time-out with a unit', { ATLAS_TIMEOUT_MS: '4s' }, 'ATLAS_TIMEOUT_MS must be a whole number from 1 to 900000'],
-  ['a time-out of nothing', { ATLAS_TIMEOUT_MS: '0' }, 'ATLAS_TIMEOUT_MS'],
+  ['a time-out with a unit', { ATLAS_TIMEOUT_MS: '4s' }, 'ATLAS_TIMEOUT_MS must be a whole number from 100 to 15000'],
+  ['a time-out of nothing', { ATLAS_TIMEOUT_MS: '99' }, 'ATLAS_TIMEOUT_MS'],
+  ['a time-out longer than the function has', { ATLAS_TIMEOUT_MS: '15001' }, 'ATLAS_TIMEOUT_MS'],
   [
     'an age below zero',
     { SECRET_MAX_AGE_SECONDS: '-1' },

@@ -105,8 +105,8 @@ const rules: [rule: string, sent: object, expected: object][] = [
   ],
   [
     'an entity with its status only is enough',
-    { status: null },
-    { status: 'UNKNOWN', reportedStatus: null, readyForCutover: null, lagTimeSeconds: null, migrationHosts: [] },
+    { _id: null, status: 'NEW' },
+    { status: 'NEW', reportedStatus: 'NEW', readyForCutover: null, lagTimeSeconds: null, migrationHosts: [] },
   ],
   ['unknown fields are ignored', { ...entity, progress: 0.5, groupId: 'other' }, {}],
 ];
@@ -141,10 +141,15 @@ describe.each(doorNames)('through %s', (door) => {
     ]);
   });
 
-  test('ids in capitals are lowered before they are sent', async () => {
-    const outcome = await ask(handler, door, { groupId: groupId.toUpperCase(), liveMigrationId: id.toUpperCase() });
-    expect(outcome).toEqual({ document });
-    expect(atlas.seen[0]?.url).toBe(`/api/atlas/v1.0/groups/${groupId}/liveMigrations/${id}`);
+  test.each([
+    ['groupId', { groupId: groupId.toUpperCase() }],
+    ['liveMigrationId', { liveMigrationId: id.toUpperCase() }],
+  ])('a %s in capitals is refused, since a policy on the path would be passed by', async (field, asked) => {
+    expect(await ask(handler, door, asked)).toEqual({
+      failure: 'InvalidRequest',
+      detail: `The request is not valid: ${field} must be 24 hexadecimal digits in lower case.`,
+    });
+    expect(atlas.counters.requests).toBe(0);
   });
 });
 

@@ -31,17 +31,19 @@ export function toLiveMigration(entity: unknown, { groupId, liveMigrationId }: Q
     throw new Failure('AtlasUnexpectedAnswer', "Atlas's answer is not a JSON object.");
   }
   const { _id, status: reported, readyForCutover, lagTimeSeconds, migrationHosts } = entity;
-  if (!Object.hasOwn(entity, '_id') && !Object.hasOwn(entity, 'status')) {
+  const known = knownStatuses.find((word) => word === reported);
+  // Other services say {"status": "ok"}.
+  if (_id == null && !known) {
     throw new Failure(
       'AtlasUnexpectedAnswer',
-      "Atlas's answer is not a live migration: it has neither _id nor status.",
+      "Atlas's answer is not a live migration: it has neither an _id nor one of the known statuses.",
     );
   }
   if (_id != null && (typeof _id !== 'string' || _id.toLowerCase() !== liveMigrationId)) {
     throw new Failure('AtlasUnexpectedAnswer', 'Atlas answered with another live migration than the one asked for.');
   }
 
-  const status = knownStatuses.find((known) => known === reported) ?? 'UNKNOWN';
+  const status = known ?? 'UNKNOWN';
   return {
     id: liveMigrationId,
     groupId,

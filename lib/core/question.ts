@@ -18,8 +18,8 @@ export type Fields = { [field in keyof Question]?: unknown };
 const flags = ['pretty', 'envelope'] as const;
 
 /**
- * Judges the fields of a request. Ids may be written with capitals (Atlas itself knows lower case only, and
- * would take `validate` for an id), flags are `true` or `false` in any case.
+ * Judges the fields of a request. Ids are in lower case, as Atlas writes them: an access policy on the path has judged
+ * them as they are, and would be passed by with capitals. Flags are `true` or `false` in any case.
  *
  * @throws Failure `InvalidRequest`, which lists every field at fault.
  */
@@ -28,8 +28,8 @@ export function readQuestion(fields: Fields): Question {
 
   const id = (field: 'groupId' | 'liveMigrationId'): string => {
     const value = fields[field];
-    if (typeof value === 'string' && /^[0-9a-f]{24}$/i.test(value)) return value.toLowerCase();
-    errors.push({ field, detail: value === undefined ? 'is missing' : 'must be 24 hexadecimal digits' });
+    if (typeof value === 'string' && /^[0-9a-f]{24}$/.test(value)) return value;
+    errors.push({ field, detail: value === undefined ? 'is missing' : 'must be 24 hexadecimal digits in lower case' });
     return '';
   };
 

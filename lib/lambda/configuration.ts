@@ -51,7 +51,7 @@ export function readConfiguration(environment: NodeJS.ProcessEnv): Configuration
   const configuration = {
     secretId,
     baseUrl,
-    atlasTimeoutMs: wholeNumber('ATLAS_TIMEOUT_MS', 4000, 1, 900_000),
+    atlasTimeoutMs: wholeNumber('ATLAS_TIMEOUT_MS', 4000, 100, 15_000),
     secretMaxAgeSeconds: wholeNumber('SECRET_MAX_AGE_SECONDS', 300, 0, 604_800),
     serviceName: environment['POWERTOOLS_SERVICE_NAME'] || 'atlas-live-migration',
   };
