@@ -55,7 +55,7 @@ const parameters = {
   },
   // Requests a second that the API lets through, and how many at once. Atlas itself refills 500 a minute per project.
   throttlingRate: {
-    default: 10,
+    default: 8,
     isGood: (text) => isWholeNumber(text, 1, 10_000),
     rule: 'must be a whole number from 1 to 10000',
   },

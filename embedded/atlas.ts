@@ -5,7 +5,13 @@
 
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
-import { type ChallengeName, challengeForms, createDigestVerifier, type NonceRules } from './digest-verifier.ts';
+import {
+  type ChallengeForm,
+  type ChallengeName,
+  challengeForms,
+  createDigestVerifier,
+  type NonceRules,
+} from './digest-verifier.ts';
 import { readBody, serve } from './http-server.ts';
 
 /** What Atlas says of a live migration, by the seconds since it was first asked about. */
@@ -52,7 +58,8 @@ export async function startEmbeddedAtlas({ projects = {} as Projects, port = 0 }
     serviceAccounts: {} as Record<string, string>,
     tokenLifeSeconds: 3600,
     projects,
-    challenge: 'atlas' as ChallengeName,
+    /** How callers are challenged: one of the known forms, or another. */
+    challenge: 'atlas' as ChallengeName | ChallengeForm,
     nonceRules: { lifeMs: 60_000, maxUses: Number.POSITIVE_INFINITY, inOrder: false } as NonceRules,
     /** Answers instead of the projects, once the caller is authenticated. */
     reply: undefined as ((request: IncomingMessage, count: number) => Reply | undefined) | undefined,
@@ -90,6 +97,8 @@ export async function startEmbeddedAtlas({ projects = {} as Projects, port = 0 }
   const { keys, serviceAccounts, tokenLifeSeconds, challenge, nonceRules, reply, intercept } = atlas;
   const fresh = { keys, serviceAccounts, tokenLifeSeconds, projects, challenge, nonceRules, reply, intercept };
 
+  const formOf = (challenge: ChallengeName | ChallengeForm): ChallengeForm =>
+    typeof challenge === 'string' ? challengeForms[challenge] : challenge;
   const verifier = createDigestVerifier((user) => atlas.keys[user]);
 
   const send = (response: ServerResponse, { status, headers, body }: Reply, pretty = false) => {
@@ -106,7 +115,7 @@ export async function startEmbeddedAtlas({ projects = {} as Projects, port = 0 }
 
   const challengeCaller = (response: ServerResponse, stale: boolean) => {
     atlas.counters.challenges += 1;
-    const header = verifier.challenge(challengeForms[atlas.challenge], stale);
+    const header = verifier.challenge(formOf(atlas.challenge), stale);
     send(response, {
       status: 401,
       headers: { 'www-authenticate': header, 'content-type': 'application/json;charset=ISO-8859-1' },
@@ -146,7 +155,7 @@ export async function startEmbeddedAtlas({ projects = {} as Projects, port = 0 }
       challengeCaller(response, false);
       return false;
     }
-    const verdict = verifier.judge(authorization, method, url, challengeForms[atlas.challenge], atlas.nonceRules);
+    const verdict = verifier.judge(authorization, method, url, formOf(atlas.challenge), atlas.nonceRules);
     if (verdict.accepted) return true;
     atlas.refusals.push(verdict.reason);
     challengeCaller(response, verdict.stale);

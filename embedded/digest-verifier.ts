@@ -11,6 +11,8 @@ export type ChallengeForm = {
   /** Whether answers must carry qop, nonce count and client nonce, or must not. */
   qop: boolean;
   opaque?: string;
+  /** Makes a nonce that was never used; else they are as Atlas's are. */
+  nonce?(): string;
   /** Writes the header. */
   header(nonce: string, stale: boolean): string;
 };
@@ -146,7 +148,7 @@ export function createDigestVerifier(passwordOf: (user: string) => string | unde
 
   const challenge = (form: ChallengeForm, stale: boolean): string => {
     // 32 base64 characters, as Atlas's are; they may hold + and /.
-    const nonce = randomBytes(24).toString('base64');
+    const nonce = form.nonce?.() ?? randomBytes(24).toString('base64');
     nonces.set(nonce, { bornAt: Date.now(), counts: new Set(), highest: 0 });
     return form.header(nonce, stale);
   };

@@ -1,7 +1,9 @@
 /** Digest authentication: right for every challenge, and for as long as an execution environment lives. */
 
+import fc from 'fast-check';
 import { beforeEach, describe, expect, test, vi } from 'vitest';
-import { challengeForms, expectedResponse } from '../embedded/digest-verifier.ts';
+import { atlasError } from '../embedded/atlas.ts';
+import { type ChallengeForm, challengeForms, expectedResponse } from '../embedded/digest-verifier.ts';
 import { readDigestChallenge } from '../lib/atlas/digest-challenge.ts';
 import { answerChallenge } from '../lib/atlas/digest-session.ts';
 import { allIsWell, ask, atlas, coldStart, document, secretsManager } from './support/harness.ts';
@@ -188,6 +190,111 @@ describe('a nonce', () => {
     atlas.nonceRules = { lifeMs: 0, maxUses: 1, inOrder: false };
     expect(await ask(await coldStart())).toMatchObject({ failure: 'AtlasCredentialsRejected' });
     expect(atlas.counters.requests).toBe(4);
+  });
+});
+
+describe('a refusal on a kept nonce', () => {
+  test('that is not about the key keeps the nonce', async () => {
+    const handler = await coldStart();
+    await ask(handler);
+    atlas.counters.requests = 0;
+    atlas.reply = () => atlasError(401, 'USER_CANNOT_ACCESS_GROUP');
+    for (let call = 0; call < 5; call += 1) expect(await ask(handler)).toMatchObject({ failure: 'AtlasAccessDenied' });
+    expect(atlas.counters.requests).toBe(5);
+  });
+
+  test('with a challenge that cannot be answered is an unexpected answer, as it is when cold', async () => {
+    const handler = await coldStart();
+    await ask(handler);
+    atlas.intercept = (_request, response) => {
+      response.writeHead(401, { 'www-authenticate': 'Basic realm="MMS Public API"' }).end('{}');
+      return true;
+    };
+    expect(await ask(handler)).toMatchObject({ failure: 'AtlasUnexpectedAnswer' });
+    expect(secretsManager.counters.reads).toBe(1);
+  });
+});
+
+test('a 403 before any authentication says nothing of the key', async () => {
+  atlas.intercept = (_request, response) => {
+    response.writeHead(403).end(JSON.stringify(atlasError(403, 'IP_ADDRESS_NOT_ON_ACCESS_LIST', ['192.0.2.1']).body));
+    return true;
+  };
+  const unproven = (await ask(await coldStart())) as { detail: string };
+  expect(unproven).toMatchObject({ failure: 'AtlasAccessDenied', detail: expect.stringContaining('192.0.2.1') });
+  expect(unproven.detail).not.toContain('accepts the key');
+  atlas.intercept = undefined;
+  atlas.reply = () => atlasError(403, 'ACCESS_FORBIDDEN');
+  expect(await ask(await coldStart())).toMatchObject({ detail: expect.stringContaining('Atlas accepts the key') });
+});
+
+describe('what digest-fetch would misread', () => {
+  const quote = (text: string) => `"${text.replace(/["\\]/g, '\\$&')}"`;
+  let made = 0;
+  const form = (realm: string, nonce: string, opaque: string | undefined, qop: boolean): ChallengeForm => ({
+    realm,
+    algorithm: 'MD5',
+    qop,
+    ...(opaque === undefined ? {} : { opaque }),
+    nonce: () => {
+      made += 1;
+      return `${made}${nonce}`;
+    },
+    header: (value) =>
+      [
+        `Digest realm=${quote(realm)}, nonce=${quote(value)}, algorithm=MD5`,
+        ...(qop ? ['qop="auth"'] : []),
+        ...(opaque === undefined ? [] : [`opaque=${quote(opaque)}`]),
+      ].join(', '),
+  });
+
+  test.each([
+    ['with qop', true],
+    ['without qop', false],
+  ])('a nonce that holds qop=, %s', async (_, qop) => {
+    atlas.challenge = form('MMS Public API', 'k3Zr9aBBqop=', undefined, qop);
+    expect(await ask(await coldStart())).toEqual({ document });
+    expect(secretsManager.counters.reads).toBe(1);
+  });
+
+  test('realms, nonces and opaques of all printable characters, quotes and backslashes included', async () => {
+    const printable = fc.string({
+      unit: fc.integer({ min: 0x20, max: 0x7e }).map((code) => String.fromCharCode(code)),
+    });
+    const directive = fc.constantFrom(
+      'qop="auth-int"',
+      'nonce="x"',
+      'opaque=y',
+      'realm=',
+      'algorithm=SHA-256',
+      '$&',
+      ',',
+    );
+    const text = fc.oneof(
+      printable,
+      fc.tuple(printable, directive, printable).map((parts) => parts.join('')),
+    );
+    await fc.assert(
+      fc.asyncProperty(text, text, fc.option(text, { nil: undefined }), fc.boolean(), async (...parts) => {
+        atlas.challenge = form(...parts);
+        expect(await ask(await coldStart())).toEqual({ document });
+        expect(atlas.refusals).toEqual([]);
+      }),
+      { numRuns: 150 },
+    );
+  });
+
+  test.each([
+    ['spaces', `Digest${' '.repeat(500_000)}`],
+    ['spaces before a letter', `Digest${' '.repeat(500_000)}x`],
+    ['spaces before a comma', `Digest${' '.repeat(500_000)},`],
+    ['commas', ','.repeat(500_000)],
+    ['words', 'a '.repeat(250_000)],
+    ['open quotes', 'a="'.repeat(150_000)],
+    ['parameters', 'Digest a=b, '.repeat(40_000)],
+  ])('a header of half a megabyte of %s is read in linear time', (_, header) => {
+    // Quadratic time would be minutes: the test would time out.
+    expect(readDigestChallenge(header)).toBeUndefined();
   });
 });
 

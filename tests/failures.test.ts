@@ -128,17 +128,19 @@ const answers: [said: string, reply: Reply, failure: string, detail: string][] =
     'AtlasUnexpectedAnswer',
     'not a JSON object',
   ],
+  ['200 with another object', { status: 200, body: { results: [] } }, 'AtlasUnexpectedAnswer', 'neither an _id nor'],
   [
-    '200 with another object',
-    { status: 200, body: { results: [] } },
+    '200 with a status that is not known',
+    { status: 200, body: { status: 'ok' } },
     'AtlasUnexpectedAnswer',
-    'neither _id nor status',
+    'neither an _id nor',
   ],
+  ['200 with no status', { status: 200, body: { status: null } }, 'AtlasUnexpectedAnswer', 'neither an _id nor'],
   [
     '200 with an error in it',
     { status: 200, body: { error: 404, errorCode: 'GROUP_NOT_FOUND' } },
     'AtlasUnexpectedAnswer',
-    'neither _id nor status',
+    'neither an _id nor',
   ],
   [
     '200 with another live migration',
@@ -229,6 +231,17 @@ test.each([
   expect(kindOf(name)).toMatchObject({ status, retryable });
 });
 
+test.each([
+  ['404', { errorCode: 'GROUP_NOT_FOUND' }, 'ProjectNotFound'],
+  ['401', { errorCode: 'USER_CANNOT_ACCESS_GROUP' }, 'AtlasAccessDenied'],
+  ['999', {}, 'AtlasUnexpectedAnswer'],
+])('an envelope whose status is the text %s counts as one', async (status, content, failure) => {
+  for (const name of ['content', 'envelope']) {
+    atlas.reply = () => ({ status: 200, body: { status, [name]: content } });
+    expect(await ask(handler)).toMatchObject({ failure });
+  }
+});
+
 describe.each(['http-api', 'rest-api'] as const)('a problem document, through %s', (door) => {
   test('has the members of RFC 9457 and ours', async () => {
     atlas.reply = () => atlasError(404, 'GROUP_NOT_FOUND');
@@ -257,8 +270,8 @@ describe.each(['http-api', 'rest-api'] as const)('a problem document, through %s
     expect(JSON.parse(http.body)).toMatchObject({
       code: 'InvalidRequest',
       errors: [
-        { field: 'groupId', detail: 'must be 24 hexadecimal digits' },
-        { field: 'liveMigrationId', detail: 'must be 24 hexadecimal digits' },
+        { field: 'groupId', detail: 'must be 24 hexadecimal digits in lower case' },
+        { field: 'liveMigrationId', detail: 'must be 24 hexadecimal digits in lower case' },
         { field: 'pretty', detail: 'must be true or false' },
         { field: 'envelope', detail: 'must be true or false' },
       ],
@@ -416,9 +429,9 @@ describe.each(doorNames)('the key, through %s', (door) => {
 
   test('Atlas does not answer in time', async () => {
     atlas.intercept = () => true;
-    expect(await ask(await coldStart({ ATLAS_TIMEOUT_MS: '50' }), door)).toEqual({
+    expect(await ask(await coldStart({ ATLAS_TIMEOUT_MS: '100' }), door, {}, 650)).toEqual({
       failure: 'AtlasTimedOut',
-      detail: 'Atlas did not answer within 50 ms.',
+      detail: 'Atlas did not answer within 100 ms.',
     });
   });
 });

@@ -48,8 +48,25 @@ test('says who asked what, how it ended and what it cost', async () => {
     totalMs: expect.any(Number),
   };
   expect(output.lines()).toMatchObject([
-    { ...common, door: 'http-api', cold_start: true, secretReads: 1, function_request_id: context.awsRequestId },
-    { ...common, door: 'direct', cold_start: false, secretReads: 0, secretMs: 0 },
+    {
+      ...common,
+      door: 'http-api',
+      cold_start: true,
+      secretReads: 1,
+      atlasRequests: 2,
+      challengeRequests: 1,
+      tokenRequests: 0,
+      function_request_id: context.awsRequestId,
+    },
+    {
+      ...common,
+      door: 'direct',
+      cold_start: false,
+      secretReads: 0,
+      secretMs: 0,
+      atlasRequests: 1,
+      challengeRequests: 0,
+    },
   ]);
 });
 

@@ -2,7 +2,17 @@
 
 import { beforeEach, describe, expect, test, vi } from 'vitest';
 import { atlasError } from '../embedded/atlas.ts';
-import { allIsWell, ask, atlas, coldStart, document, secretId, secretsManager } from './support/harness.ts';
+import {
+  allIsWell,
+  ask,
+  atlas,
+  captureOutput,
+  coldStart,
+  document,
+  doors,
+  secretId,
+  secretsManager,
+} from './support/harness.ts';
 
 beforeEach(allIsWell);
 
@@ -67,6 +77,35 @@ describe('a service account', () => {
     expect(atlas.counters).toMatchObject({ tokens: 1, requests: 4 });
   });
 
+  test('a limit of live tokens says to wait a minute', async () => {
+    atlas.intercept = (request, response) => {
+      if (request.url !== '/api/oauth/token') return false;
+      response.writeHead(403).end(JSON.stringify({ error: 'access_denied' }));
+      return true;
+    };
+    const { http } = await doors['http-api'](await coldStart());
+    expect(http.statusCode).toBe(429);
+    expect(http.headers['retry-after']).toBe('60');
+  });
+
+  test('the request for a token says where it comes from, and counts', async () => {
+    vi.stubEnv('POWERTOOLS_LOG_LEVEL', 'INFO');
+    const output = captureOutput();
+    const agents: unknown[] = [];
+    atlas.intercept = ({ headers }) => {
+      agents.push(headers['user-agent']);
+      return false;
+    };
+    const handler = await coldStart();
+    await ask(handler);
+    await ask(handler);
+    expect(agents).toEqual(Array(3).fill('atlas-live-migration'));
+    expect(output.lines()).toMatchObject([
+      { atlasRequests: 2, tokenRequests: 1, challengeRequests: 0 },
+      { atlasRequests: 1, tokenRequests: 0, challengeRequests: 0 },
+    ]);
+  });
+
   test('a wrong secret is refused after one fresh reading', async () => {
     atlas.serviceAccounts = {};
     expect(await ask(await coldStart())).toMatchObject({
@@ -79,7 +118,13 @@ describe('a service account', () => {
 
   test.each([
     ['400', { status: 400, body: { error: 'invalid_client' } }, 'AtlasCredentialsRejected'],
-    ['403', { status: 403, body: { error: 'access_denied' } }, 'AtlasAccessDenied'],
+    ['403', { status: 403, body: { error: 403, errorCode: 'ACCESS_FORBIDDEN' } }, 'AtlasAccessDenied'],
+    ['too many live tokens', { status: 403, body: { error: 'access_denied' } }, 'AtlasRateLimited'],
+    [
+      'too many live tokens, in words',
+      { status: 403, body: { error: 403, detail: 'Access Token limit reached for this service account.' } },
+      'AtlasRateLimited',
+    ],
     ['429', { status: 429, body: {} }, 'AtlasRateLimited'],
     ['500', { status: 500, body: 'Server Error' }, 'AtlasUnavailable'],
     ['a maintenance page', { status: 503, body: '<html>' }, 'AtlasUnavailable'],

@@ -183,7 +183,7 @@ describe('callers', () => {
 
   test('are throttled', () => {
     expect(only(plain, 'AWS::ApiGatewayV2::Stage')['DefaultRouteSettings']).toEqual({
-      ThrottlingRateLimit: 10,
+      ThrottlingRateLimit: 8,
       ThrottlingBurstLimit: 20,
     });
     expect(only(full, 'AWS::ApiGatewayV2::Stage')['DefaultRouteSettings']).toEqual({

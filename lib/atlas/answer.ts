@@ -22,15 +22,16 @@ function parse(text: string): unknown {
 }
 
 /**
- * What Atlas says inside an envelope counts as if it had said it plainly. An envelope's `status` is a number, an
- * entity's a string; the content is called `content` in the published standard (mongodb/ipa 0115), `envelope` in
- * the project's source document.
+ * What Atlas says inside an envelope counts as if it had said it plainly. An envelope's `status` is a number, or three
+ * digits as text beside the content; an entity's is a word. The content is called `content` in the published standard
+ * (mongodb/ipa 0115), `envelope` in the project's source document.
  */
 function openEnvelope(httpStatus: number, value: unknown): { status: number; content: unknown } {
-  if (!isObject(value) || typeof value['status'] !== 'number' || Object.hasOwn(value, '_id')) {
-    return { status: httpStatus, content: value };
-  }
-  const said = value['status'];
+  if (!isObject(value) || Object.hasOwn(value, '_id')) return { status: httpStatus, content: value };
+  const holdsContent = Object.hasOwn(value, 'content') || Object.hasOwn(value, 'envelope');
+  const isDigits = holdsContent && typeof value['status'] === 'string' && /^\d{3}$/.test(value['status']);
+  const said = isDigits ? Number(value['status']) : value['status'];
+  if (typeof said !== 'number') return { status: httpStatus, content: value };
   // No HTTP status, so no envelope; nor an entity, whose status is a word.
   if (!Number.isInteger(said) || said < 100 || said > 599) return { status: httpStatus, content: undefined };
   // An error's own HTTP status is never overruled by what its body says.
@@ -55,14 +56,16 @@ export type Reading = {
   errorCode: string | null;
   parameters: unknown;
   headers: HttpAnswer['headers'];
+  /** Whether the request carried an authentication: only then is it known what Atlas makes of the key. */
+  authenticated: boolean;
 };
 
-export function readAnswer({ status: httpStatus, headers, body }: HttpAnswer): Reading {
+export function readAnswer({ status: httpStatus, headers, body, authenticated }: HttpAnswer): Reading {
   const { status, content } = openEnvelope(httpStatus, parse(body));
   const { errorCode: code, parameters } = isObject(content) ? content : {};
   // Codes are Atlas's words in capitals; anything else in that place is not repeated to callers and logs.
   const errorCode = typeof code === 'string' && /^[A-Z][A-Z0-9_]{0,99}$/.test(code) ? code : null;
-  return { status, content, errorCode, parameters, headers };
+  return { status, content, errorCode, parameters, headers, authenticated };
 }
 
 /** Makes a failure that says what Atlas said. */
@@ -77,11 +80,11 @@ export function failureFrom(
 }
 
 export function accessDenied(reading: Reading, what: string): Failure {
-  const { errorCode, parameters } = reading;
+  const { errorCode, parameters, authenticated } = reading;
   return failureFrom(
     reading,
     'AtlasAccessDenied',
-    `${addressToAllow(errorCode, parameters)}Atlas accepts the key but denies access to ${what}`,
+    `${addressToAllow(errorCode, parameters)}${authenticated ? 'Atlas accepts the key but denies' : 'Atlas denies'} access to ${what}`,
   );
 }
 

@@ -8,7 +8,7 @@ import { Failure } from '../core/failure.ts';
 import type { Question } from '../core/question.ts';
 import { readAtlasAnswer } from './answer.ts';
 import { createDigestSession } from './digest-session.ts';
-import type { HttpRequest, Send } from './http-client.ts';
+import { type HttpRequest, type Send, userAgent } from './http-client.ts';
 import { retryDelayMs } from './retry.ts';
 import type { Credentials, Session } from './session.ts';
 import { createTokenSession } from './token-session.ts';
@@ -20,7 +20,7 @@ function requestFor({ groupId, liveMigrationId, envelope, pretty }: Question, { 
   const url = new URL(`${baseUrl.href}/groups/${groupId}/liveMigrations/${liveMigrationId}`);
   if (envelope !== undefined) url.searchParams.set('envelope', String(envelope));
   if (pretty !== undefined) url.searchParams.set('pretty', String(pretty));
-  return { method: 'GET', url, headers: { accept: mediaTypes[baseUrl.version], 'user-agent': 'atlas-live-migration' } };
+  return { method: 'GET', purpose: 'question', url, headers: { accept: mediaTypes[baseUrl.version], ...userAgent } };
 }
 
 /**
@@ -47,10 +47,12 @@ export function createAtlasClient(send: Send, attemptMs: number): AskAtlas<Crede
     usage.attempts += 1;
     usage.atlasStatus = null;
     usage.atlasErrorCode = null;
-    const request = {
+    const request: HttpRequest = {
       ...requestFor(question, credentials),
-      onSend: () => {
+      onSend: (purpose) => {
         usage.atlasRequests += 1;
+        if (purpose === 'challenge') usage.challengeRequests += 1;
+        if (purpose === 'token') usage.tokenRequests += 1;
       },
     };
     try {
@@ -67,12 +69,14 @@ export function createAtlasClient(send: Send, attemptMs: number): AskAtlas<Crede
   };
 
   return async (question, credentials, call) => {
-    for (let attempts = 1; ; attempts += 1) {
+    const failures: Failure[] = [];
+    for (;;) {
       try {
         return await timed(call.usage, 'atlasMs', () => attempt(question, credentials, call));
       } catch (error) {
-        const delayMs =
-          error instanceof Failure ? retryDelayMs(error, attempts, call.deadline.msLeft(), Math.random()) : undefined;
+        if (!(error instanceof Failure)) throw error;
+        failures.push(error);
+        const delayMs = retryDelayMs(failures, call.deadline.msLeft(), attemptMs, Math.random());
         if (delayMs === undefined) throw error;
         await sleep(delayMs);
       }

@@ -16,43 +16,63 @@ export type DigestChallenge = {
 /** Strongest first: RFC 7616, section 3.7 leaves the choice to the client. */
 const algorithms: DigestAlgorithm[] = ['SHA-512-256', 'SHA-512-256-sess', 'SHA-256', 'SHA-256-sess', 'MD5', 'MD5-sess'];
 
-const token = "[!#$%&'*+.^_`|~0-9A-Za-z-]+";
-const quotedString = '"(?:[^"\\\\]|\\\\.)*"';
-const parameter = new RegExp(`[\\s,]*(${token})\\s*=\\s*(${quotedString}|${token})\\s*(?=,|$)`, 'y');
-const scheme = new RegExp(`[\\s,]*(${token})(?:[ \\t]+(?!\\s*,|$)|\\s*(?=,|$))`, 'y');
-const token68 = /[A-Za-z0-9._~+/-]+=*\s*(?=,|$)/y;
+const separators = /[\s,]*/y;
+const space = /\s*/y;
+const tokenPattern = /[!#$%&'*+.^_`|~0-9A-Za-z-]+/y;
+const quotedString = /"(?:[^"\\]|\\.)*"/y;
+const token68 = /[A-Za-z0-9._~+/-]+=*/y;
 
 const unquote = (value: string) => (value.startsWith('"') ? value.slice(1, -1).replace(/\\(.)/g, '$1') : value);
 
 type Challenge = { scheme: string; parameters: Map<string, string> };
 
 /**
- * Splits a header value into challenges (RFC 9110, section 11.6.1): commas part challenges as well as parameters,
- * and may stand inside quoted strings, so only the grammar tells them apart.
+ * Splits a header value into challenges (RFC 9110, section 11.6.1): commas separate challenges as well as parameters,
+ * and may stand inside quoted strings, so only the grammar tells them apart. Each character is looked at a few times at
+ * most, whatever the server sends.
  */
 function splitChallenges(header: string): Challenge[] {
   const challenges: Challenge[] = [];
   let at = 0;
-  const take = (pattern: RegExp) => {
+  const take = (pattern: RegExp): string | undefined => {
     pattern.lastIndex = at;
-    const match = pattern.exec(header);
-    if (match) at = pattern.lastIndex;
-    return match;
+    const text = pattern.exec(header)?.[0];
+    if (text !== undefined) at += text.length;
+    return text;
   };
-  while (at < header.length) {
-    const pair = take(parameter);
-    if (pair) {
-      const [, name = '', value = ''] = pair;
-      challenges.at(-1)?.parameters.set(name.toLowerCase(), unquote(value));
-      continue;
+  const atElementEnd = () => {
+    take(space);
+    return at >= header.length || header[at] === ',';
+  };
+  /** Takes `name=value` up to a comma or the end, or nothing. */
+  const takeParameter = (): boolean => {
+    const start = at;
+    const name = take(tokenPattern);
+    take(space);
+    if (name !== undefined && header[at] === '=') {
+      at += 1;
+      take(space);
+      const value = take(quotedString) ?? take(tokenPattern);
+      if (value !== undefined && atElementEnd()) {
+        challenges.at(-1)?.parameters.set(name.toLowerCase(), unquote(value));
+        return true;
+      }
     }
-    const start = take(scheme);
-    if (!start) break;
-    challenges.push({ scheme: (start[1] ?? '').toLowerCase(), parameters: new Map() });
-    parameter.lastIndex = at;
-    if (!parameter.test(header)) take(token68);
+    at = start;
+    return false;
+  };
+
+  for (;;) {
+    take(separators);
+    if (takeParameter()) continue;
+    const scheme = take(tokenPattern);
+    const end = at;
+    if (scheme === undefined || (!atElementEnd() && at === end)) return challenges;
+    challenges.push({ scheme: scheme.toLowerCase(), parameters: new Map() });
+    if (takeParameter()) continue;
+    const afterScheme = at;
+    if (take(token68) === undefined || !atElementEnd()) at = afterScheme;
   }
-  return challenges;
 }
 
 function readDigest({ parameters }: Challenge): DigestChallenge | undefined {
@@ -65,13 +85,10 @@ function readDigest({ parameters }: Challenge): DigestChallenge | undefined {
     ?.split(',')
     .map((value) => value.trim().toLowerCase());
   if (!nonce || !algorithm || (qop && !qop.includes('auth'))) return undefined;
-  // The builder of the answer quotes these two as they are.
-  const opaque = parameters.get('opaque');
-  if (/["\\]/.test(nonce + (opaque ?? ''))) return undefined;
   return {
     realm: parameters.get('realm') ?? '',
     nonce,
-    opaque,
+    opaque: parameters.get('opaque'),
     algorithm,
     qop: qop !== undefined,
     stale: parameters.get('stale')?.toLowerCase() === 'true',

@@ -7,6 +7,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { DigestClient } from 'digest-fetch';
 import { Failure } from '../core/failure.ts';
 import { singleFlight } from '../single-flight.ts';
+import { keyWasRefused, readAnswer } from './answer.ts';
 import { type DigestAlgorithm, type DigestChallenge, readDigestChallenge } from './digest-challenge.ts';
 import type { HttpRequest, Send } from './http-client.ts';
 import type { ApiKey, Session } from './session.ts';
@@ -33,25 +34,34 @@ const escapeQuoted = (text: string) => text.replace(/["\\]/g, '\\$&');
 export function answerChallenge(challenge: DigestChallenge, key: ApiKey, cnonce: string) {
   const { realm, nonce, opaque, algorithm, qop } = challenge;
   // digest-fetch counts in decimal and across nonces, so each challenge gets a client of its own, and our count. Its
-  // parser takes spaces and escapes out of values, and its cnonce comes from Math.random, so those are given to it.
+  // parser looks for directives inside the text of others, and its cnonce comes from Math.random: so it gets nothing to
+  // parse that came from outside, and values are given to it.
   const client = new DigestClient(escapeQuoted(key.publicKey), hashedKey(algorithm, key, realm), {
     algorithm,
     precomputedHash: true,
     cnonceSize: 0,
   });
-  client.parseAuth(`Digest nonce="${nonce}"${qop ? ', qop="auth"' : ''}`);
-  Object.assign(client.digest, { realm: escapeQuoted(realm), nonce, opaque: opaque ?? null, cnonce });
+  client.parseAuth(qop ? 'Digest qop="auth"' : 'Digest none');
+  const quoted = { realm: escapeQuoted(realm), opaque: opaque === undefined ? null : escapeQuoted(opaque) };
+  Object.assign(client.digest, { ...quoted, nonce, cnonce });
 
   let nonceCount = 0;
   return ({ method, url }: Pick<HttpRequest, 'method' | 'url'>): string => {
     nonceCount += 1;
     Object.assign(client.digest, { nc: nonceCount.toString(16) });
     const { headers } = client.addAuth(url.href, { method });
-    const header: string = headers.Authorization;
+    // What is hashed is the nonce itself, what is sent is a quoted string (RFC 9110, section 5.6.4). No other directive
+    // before it can hold these characters: quotes inside of them are escaped.
+    const header: string = headers.Authorization.replace(`nonce="${nonce}"`, () => `nonce="${escapeQuoted(nonce)}"`);
     // Both must be left out where the challenge has no qop (RFC 2617, section 3.2.2); digest-fetch always sends them.
     return qop ? header : header.replace(/,nc=[^,]*,cnonce="[^"]*"$/, '');
   };
 }
+
+const otherAuthentication = () =>
+  new Failure('AtlasUnexpectedAnswer', 'Atlas asks for an authentication other than Digest.', {
+    atlas: { status: 401, errorCode: null },
+  });
 
 /** @returns a session that shares its challenges among all calls made through it */
 export function createDigestSession(key: ApiKey, send: Send): Session {
@@ -71,14 +81,10 @@ export function createDigestSession(key: ApiKey, send: Send): Session {
 
   /** Asks without authentication, to be challenged. What comes back for another reason is an answer like any other. */
   const requestChallenge = async (request: HttpRequest, signal: AbortSignal) => {
-    const answer = await send(request, signal);
+    const answer = await send({ ...request, purpose: 'challenge' }, signal);
     const challenge = answer.status === 401 ? readDigestChallenge(answer.headers['www-authenticate']) : undefined;
     if (challenge) kept = nonceOf(challenge);
-    else if (answer.status === 401) {
-      throw new Failure('AtlasUnexpectedAnswer', 'Atlas asks for an authentication other than Digest.', {
-        atlas: { status: 401, errorCode: null },
-      });
-    }
+    else if (answer.status === 401) throw otherAuthentication();
     return { request, answer, nonce: challenge ? kept : undefined };
   };
   const shareChallenge = singleFlight(requestChallenge);
@@ -102,11 +108,13 @@ export function createDigestSession(key: ApiKey, send: Send): Session {
     // answered privately, with a nonce that nobody else uses yet, so that no other call can spoil the nonce count.
     for (
       let mayBeStale = nonce === old, round = 1;
-      answer.status === 401 && round <= 2;
+      keyWasRefused(answer, readAnswer(answer)) && round <= 2;
       mayBeStale = false, round += 1
     ) {
       if (kept === nonce) kept = undefined;
-      const challenge = readDigestChallenge(answer.headers['www-authenticate']);
+      const header = answer.headers['www-authenticate'];
+      const challenge = readDigestChallenge(header);
+      if (header && !challenge) throw otherAuthentication();
       if (!challenge || !(mayBeStale || challenge.stale)) return answer;
       nonce = nonceOf(challenge);
       answer = await sendWith(nonce, request, signal);

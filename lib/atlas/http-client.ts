@@ -15,13 +15,17 @@ export type HttpRequest = {
   headers: Record<string, string>;
   /** Makes the `Authorization` header at the moment of sending, once for each time that the request is sent. */
   authorization?: () => string;
-  /** Is told each time that the request goes out. */
-  onSend?: () => void;
+  /** What the request is for, among those that one attempt may take. */
+  purpose: 'question' | 'challenge' | 'token';
+  /** Is told the purpose each time that the request goes out. */
+  onSend?: (purpose: HttpRequest['purpose']) => void;
   body?: string;
 };
 
 export type HttpAnswer = {
   status: number;
+  /** Whether the request carried an authentication. */
+  authenticated: boolean;
   headers: http.IncomingHttpHeaders;
   /** Empty where the answer has a flaw. */
   body: string;
@@ -32,14 +36,20 @@ export type HttpAnswer = {
 /** @throws Failure `AtlasUnavailable` without a connection, `AtlasUnexpectedAnswer` for what is no HTTP, the signal's reason */
 export type Send = (request: HttpRequest, signal: AbortSignal) => Promise<HttpAnswer>;
 
+/** What every request to Atlas says it comes from. */
+export const userAgent = { 'user-agent': 'atlas-live-migration' };
+
 const limits = {
-  bodyBytes: 1024 * 1024,
+  /** Unpacked. What the document is made of has to fit into an event and into a state of Step Functions. */
+  bodyBytes: 128 * 1024,
   /** By the wall clock, since a frozen process has no other: after this long idle, no pooled socket is trusted. */
   idleMs: 3000,
 };
 
 /** A pooled socket was dead when the request was written to it: nothing is wrong with the server. */
 class DeadSocket extends Error {}
+
+const tooLong = 'is longer than 128 KiB';
 
 const utf8 = new TextDecoder('utf-8', { fatal: true });
 const zlibOptions = { maxOutputLength: limits.bodyBytes };
@@ -59,19 +69,20 @@ const decoders = new Map<string, (bytes: Buffer) => Buffer>([
   ],
 ]);
 
-/** @returns undefined for an encoding that nobody asked for, or bytes that are not in theirs */
-function decode(body: Buffer, encoding = 'identity'): string | undefined {
+/** An encoding that was not asked for, and bytes that are not in theirs, are a flaw. */
+function decode(body: Buffer, encoding = 'identity'): Pick<HttpAnswer, 'body' | 'flaw'> {
   let bytes: Buffer | undefined;
   try {
     bytes = decoders.get(encoding.trim().toLowerCase() || 'identity')?.(body);
-  } catch {
-    return undefined;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ERR_BUFFER_TOO_LARGE') return { body: '', flaw: tooLong };
   }
+  if (!bytes) return { body: '', flaw: 'has a content encoding that cannot be read' };
   try {
-    return bytes && utf8.decode(bytes);
+    return { body: utf8.decode(bytes) };
   } catch {
     // Atlas declares ISO-8859-1 on its errors, whatever the bytes are; so the bytes decide, not the declaration.
-    return bytes?.toString('latin1');
+    return { body: bytes.toString('latin1') };
   }
 }
 
@@ -83,12 +94,13 @@ function connectionFailure(error: NodeJS.ErrnoException, host: string): Failure 
 }
 
 function exchange(request: HttpRequest, agent: http.Agent, signal: AbortSignal): Promise<HttpAnswer> {
-  const { method, url, authorization, onSend, body } = request;
+  const { method, url, authorization, purpose, onSend, body } = request;
+  const authenticated = authorization !== undefined;
   return new Promise((resolve, reject) => {
     signal.throwIfAborted();
     const headers: Record<string, string> = { ...request.headers, 'accept-encoding': 'gzip, deflate' };
     if (authorization) headers['authorization'] = authorization();
-    onSend?.();
+    onSend?.(purpose);
 
     const outgoing = (url.protocol === 'https:' ? https : http).request(url, { method, headers, agent });
     const abort = () => outgoing.destroy(signal.reason);
@@ -109,7 +121,7 @@ function exchange(request: HttpRequest, agent: http.Agent, signal: AbortSignal):
     // A switch of protocols that nobody asked for: its connection is no use, its status is an answer like any other.
     outgoing.on('upgrade', ({ statusCode: status = 101, headers: answerHeaders }, socket) => {
       socket.destroy();
-      end(() => resolve({ status, headers: answerHeaders, body: '' }));
+      end(() => resolve({ status, authenticated, headers: answerHeaders, body: '' }));
     });
     outgoing.on('response', (incoming) => {
       answered = true;
@@ -121,13 +133,12 @@ function exchange(request: HttpRequest, agent: http.Agent, signal: AbortSignal):
         length += chunk.length;
         chunks.push(chunk);
         if (length <= limits.bodyBytes) return;
-        end(() => resolve({ status, headers: answerHeaders, body: '', flaw: 'is longer than 1 MiB' }));
+        end(() => resolve({ status, authenticated, headers: answerHeaders, body: '', flaw: tooLong }));
         outgoing.destroy();
       });
       incoming.on('end', () => {
-        const text = decode(Buffer.concat(chunks), answerHeaders['content-encoding']);
-        const flaw = text === undefined ? { flaw: 'has a content encoding that cannot be read' } : {};
-        end(() => resolve({ status, headers: answerHeaders, body: text ?? '', ...flaw }));
+        const decoded = decode(Buffer.concat(chunks), answerHeaders['content-encoding']);
+        end(() => resolve({ status, authenticated, headers: answerHeaders, ...decoded }));
       });
     });
     outgoing.end(body);

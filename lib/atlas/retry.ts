@@ -7,6 +7,9 @@ const limits = {
   firstBackoffMs: 100,
   /** Less time than this is not worth an attempt. */
   leastAttemptMs: 250,
+  /** A longer rate limit is handed on at once. */
+  rateLimitMs: 2000,
+  rateLimitJitterMs: 500,
 };
 
 /** Of Atlas's 5xx, those that pass; a connection that failed has no status at all. */
@@ -29,22 +32,47 @@ export function retryAfterSeconds(header: string | undefined, parameters: unknow
 }
 
 /**
- * Full jitter (each delay is drawn evenly between nothing and a bound that doubles), so that callers who failed
- * together don't come back together. A rate limit is waited out once, if that leaves half of the time.
+ * Decides by the attempts that failed so far:
  *
- * @param failure of the last attempt
- * @param attempts made so far, from 1
+ * - 5xx that pass, and broken connections: three attempts in all, with full jitter (each delay is drawn evenly between
+ *   nothing and a bound that doubles), so that callers who failed together don't come back together.
+ * - A time-out: once, at once and on a new connection, if there is time for a whole attempt. The old connection may have
+ *   died without a word.
+ * - A rate limit of two seconds at most: once, with jitter on top. To wait longer inside of a function makes more
+ *   execution environments out of an overload.
+ *
+ * @param failures of the attempts so far, the last one last
  * @param msLeft until the invocation has to answer
+ * @param attemptMs milliseconds for one attempt
  * @param random from 0 to 1
  * @returns milliseconds to wait before the next attempt, undefined where there should be none
  */
-export function retryDelayMs(failure: Failure, attempts: number, msLeft: number, random: number): number | undefined {
-  const { name, facts } = failure;
-  if (name === 'AtlasRateLimited') {
-    const ms = (facts.retryAfterSeconds ?? 1) * 1000;
-    return attempts === 1 && ms <= msLeft / 2 ? ms : undefined;
+export function retryDelayMs(
+  failures: Failure[],
+  msLeft: number,
+  attemptMs: number,
+  random: number,
+): number | undefined {
+  const last = failures.at(-1);
+  if (!last) return undefined;
+  const isFirstOfItsKind = failures.filter(({ name }) => name === last.name).length === 1;
+  const within = (ms: number, leastMs: number) => (ms + leastMs <= msLeft ? ms : undefined);
+
+  switch (last.name) {
+    case 'AtlasTimedOut':
+      return isFirstOfItsKind ? within(0, attemptMs) : undefined;
+    case 'AtlasRateLimited': {
+      const ms = (last.facts.retryAfterSeconds ?? 1) * 1000;
+      const isShort = ms <= limits.rateLimitMs;
+      return isFirstOfItsKind && isShort
+        ? within(ms + random * limits.rateLimitJitterMs, limits.leastAttemptMs)
+        : undefined;
+    }
+    case 'AtlasUnavailable': {
+      if (failures.length >= limits.attempts || !passingStatuses.includes(last.facts.atlas?.status)) return undefined;
+      return within(random * limits.firstBackoffMs * 2 ** (failures.length - 1), limits.leastAttemptMs);
+    }
+    default:
+      return undefined;
   }
-  if (name !== 'AtlasUnavailable' || !passingStatuses.includes(facts.atlas?.status)) return undefined;
-  const ms = random * limits.firstBackoffMs * 2 ** (attempts - 1);
-  return attempts < limits.attempts && ms + limits.leastAttemptMs <= msLeft ? ms : undefined;
 }

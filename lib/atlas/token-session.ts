@@ -3,13 +3,21 @@
 import { isObject } from '../json.ts';
 import { singleFlight } from '../single-flight.ts';
 import { accessDenied, failureByStatus, failureFrom, keyWasRefused, readAnswer } from './answer.ts';
-import type { HttpAnswer, HttpRequest, Send } from './http-client.ts';
+import { type HttpAnswer, type HttpRequest, type Send, userAgent } from './http-client.ts';
 import type { ServiceAccount, Session } from './session.ts';
 
 const limits = {
   /** A token is given up this long before it expires, so that none expires on its way. */
   expiryMarginMs: 60_000,
+  /** Some of a hundred live tokens may have expired by then. */
+  tokenLimitSeconds: 60,
 };
+
+/** Atlas lets 100 access tokens of a service account live, and then answers 403: `access_denied`, "Access Token limit reached". */
+const isTokenLimit = (content: unknown): boolean =>
+  isObject(content) &&
+  (content['error'] === 'access_denied' ||
+    Object.values(content).some((text) => typeof text === 'string' && /token limit/i.test(text)));
 
 /** @throws Failure for whatever is no token; RFC 6749, section 5.2 lets a server refuse the client with 400 or 401 */
 function readToken(answer: HttpAnswer, now: number): { accessToken: string; expiresInSeconds: number } {
@@ -24,6 +32,11 @@ function readToken(answer: HttpAnswer, now: number): { accessToken: string; expi
   }
   if (status === 400 || status === 401) {
     throw failureFrom(reading, 'AtlasCredentialsRejected', 'Atlas refuses the service account that is in the secret');
+  }
+  if (status === 403 && isTokenLimit(content)) {
+    throw failureFrom(reading, 'AtlasRateLimited', 'Atlas lets no more access tokens of this service account live', {
+      retryAfterSeconds: limits.tokenLimitSeconds,
+    });
   }
   if (status === 403) throw accessDenied(reading, 'access tokens');
   throw failureByStatus(reading, now);
@@ -42,8 +55,9 @@ export function createTokenSession({ clientId, clientSecret }: ServiceAccount, o
 
   const tokenRequest: HttpRequest = {
     method: 'POST',
+    purpose: 'token',
     url: new URL('/api/oauth/token', origin),
-    headers: { accept: 'application/json', 'content-type': 'application/x-www-form-urlencoded' },
+    headers: { accept: 'application/json', 'content-type': 'application/x-www-form-urlencoded', ...userAgent },
     // Atlas wants id and secret as they are, where RFC 6749 would have them URL-encoded.
     authorization: () => `Basic ${Buffer.from(`${clientId}:${clientSecret}`).toString('base64')}`,
     body: 'grant_type=client_credentials',
@@ -59,15 +73,18 @@ export function createTokenSession({ clientId, clientSecret }: ServiceAccount, o
     return kept;
   });
 
+  /** The request for a token counts for the call that it is sent for. */
+  const grantFor = ({ onSend }: HttpRequest): HttpRequest => (onSend ? { ...tokenRequest, onSend } : tokenRequest);
+
   return async (request, signal) => {
     const sendWith = ({ authorization }: Token) => send({ ...request, authorization: () => authorization }, signal);
 
     const old = kept && Date.now() < kept.expiresAt ? kept : undefined;
-    const answer = await sendWith(old ?? (await fetchToken(tokenRequest, signal)));
+    const answer = await sendWith(old ?? (await fetchToken(grantFor(request), signal)));
     // A kept token may have been revoked. A new one that is refused is refused for good, and one that is good but may
     // not see this project is kept: Atlas hands out 50 a minute.
     if (!old || !keyWasRefused(answer, readAnswer(answer))) return answer;
     if (kept === old) kept = undefined;
-    return sendWith(kept ?? (await fetchToken(tokenRequest, signal)));
+    return sendWith(kept ?? (await fetchToken(grantFor(request), signal)));
   };
 }

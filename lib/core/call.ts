@@ -8,8 +8,12 @@ export type Usage = {
   startedAt: number;
   /** Attempts at an answer from Atlas. */
   attempts: number;
-  /** Requests to Atlas that these attempts took, challenges included. */
+  /** Requests to Atlas that these attempts took, all of them. */
   atlasRequests: number;
+  /** … of which asked for a challenge. */
+  challengeRequests: number;
+  /** … of which asked for an access token. */
+  tokenRequests: number;
   atlasMs: number;
   atlasStatus: number | null;
   atlasErrorCode: string | null;
@@ -27,6 +31,8 @@ export const startCall = (remainingMs: number): Call => ({
     startedAt: performance.now(),
     attempts: 0,
     atlasRequests: 0,
+    challengeRequests: 0,
+    tokenRequests: 0,
     atlasMs: 0,
     atlasStatus: null,
     atlasErrorCode: null,
