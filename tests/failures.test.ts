@@ -1,5 +1,6 @@
 /** The closed list of failures: what each answer of Atlas and each slip of a caller becomes, at every door. */
 
+import type { Context } from 'aws-lambda';
 import { beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import { atlasError, type Reply } from '../embedded/atlas.ts';
 import type { LambdaHandler } from '../embedded/lambda-invoke.ts';
@@ -229,6 +230,15 @@ test.each([
   ['InternalError', 500, false],
 ] as const)('%s is a %i', (name, status, retryable) => {
   expect(kindOf(name)).toMatchObject({ status, retryable });
+});
+
+test.each(doorNames)('an error before the event was looked at is InternalError, through %s', async (door) => {
+  const withoutClock: LambdaHandler = (event, context) =>
+    handler(event, { ...context, getRemainingTimeInMillis: undefined } as unknown as Context);
+  expect(await ask(withoutClock, door)).toEqual({
+    failure: 'InternalError',
+    detail: 'An unexpected error happened in this service; its log has more.',
+  });
 });
 
 test.each([

@@ -1,5 +1,7 @@
 /** The log: one line for each invocation, with everything that an operator needs and nothing that is secret. */
 
+import { Logger } from '@aws-lambda-powertools/logger';
+import { Metrics } from '@aws-lambda-powertools/metrics';
 import { beforeEach, describe, expect, test, vi } from 'vitest';
 import { atlasError } from '../embedded/atlas.ts';
 import { lambdaContext } from '../embedded/lambda-invoke.ts';
@@ -10,6 +12,7 @@ import {
   atlas,
   captureOutput,
   coldStart,
+  document,
   doorNames,
   doors,
   groupId,
@@ -87,6 +90,23 @@ test('tells the attempts, and what the last one met', async () => {
     atlasStatus: 403,
     atlasErrorCode: 'ACCESS_FORBIDDEN',
   });
+});
+
+test.each([
+  ['the log', Logger.prototype, 'info'],
+  ['the log of a failure', Logger.prototype, 'error'],
+  ['the metrics', Metrics.prototype, 'publishStoredMetrics'],
+] as const)('%s that cannot be written changes no answer', async (_, prototype, method) => {
+  const output = captureOutput();
+  const handler = await coldStart({ POWERTOOLS_METRICS_DISABLED: 'false' });
+  const written = vi.spyOn(prototype as Logger, method as 'info').mockImplementation(() => {
+    throw new Error(privateKey);
+  });
+  expect(await ask(handler)).toEqual({ document });
+  atlas.reply = () => atlasError(403, 'ACCESS_FORBIDDEN');
+  expect(await ask(handler)).toMatchObject({ failure: 'AtlasAccessDenied' });
+  expect(written).toHaveBeenCalled();
+  expect(output.text()).not.toContain(privateKey);
 });
 
 test('says nothing of ids that were not valid: they may be anything', async () => {

@@ -1,11 +1,13 @@
 /** The secret: every spelling of it, and how it is kept fresh. */
 
 import { beforeEach, describe, expect, test, vi } from 'vitest';
+import type { FailureName } from '#contract';
 import { readSecret } from '../lib/secret/format.ts';
 import {
   allIsWell,
   ask,
   atlas,
+  captureOutput,
   coldStart,
   document,
   groupId,
@@ -133,11 +135,52 @@ describe('a key for each project', () => {
     ]);
   });
 
-  test('a project without a secret is named', async () => {
-    const handler = await coldStart({ ATLAS_SECRET_ID: 'atlas/{groupId}' });
-    expect(await ask(handler)).toMatchObject({
+  describe.each([
+    ['ResourceNotFoundException', false],
+    ['AccessDeniedException', true],
+  ])('a project whose secret ends in %s', (name, denied) => {
+    const failing = async () => {
+      vi.useFakeTimers({ toFake: ['Date'] });
+      secretsManager.secrets = { [`atlas/${groupId}`]: JSON.stringify({ publicKey, privateKey }) };
+      secretsManager.error = { status: 400, name };
+      return coldStart({ ATLAS_SECRET_ID: 'atlas/{groupId}' });
+    };
+
+    test('is not found, and Secrets Manager is asked about it every 10 s at most', async () => {
+      const handler = await failing();
+      for (let call = 0; call < 3; call += 1) {
+        expect(await ask(handler)).toEqual({
+          failure: 'ProjectNotFound',
+          detail: `There is no Atlas key for project ${groupId} here.`,
+        });
+      }
+      expect(secretsManager.counters.reads).toBe(1);
+      vi.setSystemTime(Date.now() + 10_000);
+      secretsManager.error = undefined;
+      expect(await ask(handler)).toEqual({ document });
+      expect(secretsManager.counters.reads).toBe(2);
+    });
+
+    test('is told in the log and as a metric where it was denied', async () => {
+      const output = captureOutput();
+      vi.stubEnv('POWERTOOLS_LOG_LEVEL', 'INFO');
+      vi.stubEnv('POWERTOOLS_METRICS_DISABLED', 'false');
+      const handler = await failing();
+      for (let call = 0; call < 2; call += 1) await ask(handler);
+      const told = output.lines().map((line) => line['secretDenied'] ?? line['SecretDenied']);
+      expect(told.filter(Boolean)).toEqual(denied ? [1, true, 1, true] : []);
+    });
+  });
+
+  test('does not hide that the one secret of all cannot be read', async () => {
+    secretsManager.error = { status: 400, name: 'AccessDeniedException' };
+    expect(await ask(await coldStart())).toMatchObject({ failure: 'SecretInvalid' });
+  });
+
+  test('is told as a broken secret where it can be read and not used', async () => {
+    secretsManager.secrets = { [`atlas/${groupId}`]: '{}' };
+    expect(await ask(await coldStart({ ATLAS_SECRET_ID: 'atlas/{groupId}' }))).toMatchObject({
       failure: 'SecretInvalid',
-      detail: expect.stringContaining(`atlas/${groupId}`),
     });
   });
 });
@@ -247,6 +290,71 @@ describe('is read', () => {
     pass(61);
     secretsManager.intercept = () => true;
     expect(await ask(handler)).toEqual({ document });
+  });
+
+  describe.each<[string, FailureName, () => void]>([
+    [
+      'without its fields',
+      'SecretInvalid',
+      () => {
+        secretsManager.secrets[secretId] = '{"publicKey": "x"}';
+      },
+    ],
+    [
+      'denied',
+      'SecretInvalid',
+      () => {
+        secretsManager.error = { status: 400, name: 'AccessDeniedException' };
+      },
+    ],
+    [
+      'not to be had',
+      'SecretUnavailable',
+      () => {
+        secretsManager.error = { status: 500, name: 'InternalServiceError' };
+      },
+    ],
+  ])('in vain while it is %s', (_, reason, spoil) => {
+    test('and the old one is used on, which the log and a metric tell; asked again every 10 s', async () => {
+      const output = captureOutput();
+      const handler = await coldStart({
+        SECRET_MAX_AGE_SECONDS: '60',
+        POWERTOOLS_LOG_LEVEL: 'INFO',
+        POWERTOOLS_METRICS_DISABLED: 'false',
+      });
+      await ask(handler);
+      pass(61);
+      const good = secretsManager.secrets[secretId];
+      spoil();
+      expect(await ask(handler)).toEqual({ document });
+      const { reads } = secretsManager.counters;
+      for (let call = 0; call < 4; call += 1) expect(await ask(handler)).toEqual({ document });
+      expect(secretsManager.counters.reads).toBe(reads);
+      const told = output.lines();
+      expect(told.filter(({ staleSecret }) => staleSecret === reason)).toHaveLength(5);
+      expect(told.filter(({ StaleSecret }) => StaleSecret === 1)).toHaveLength(5);
+
+      pass(10);
+      secretsManager.error = undefined;
+      secretsManager.secrets[secretId] = good ?? '';
+      expect(await ask(handler)).toEqual({ document });
+      expect(secretsManager.counters.reads).toBe(reads + 1);
+      expect(output.lines().filter(({ staleSecret }) => staleSecret)).toHaveLength(5);
+    });
+
+    test('once for 10 s where Atlas refuses the old one', async () => {
+      const handler = await coldStart();
+      await ask(handler);
+      atlas.keys = {};
+      spoil();
+      expect(await ask(handler)).toMatchObject({ failure: reason });
+      const { reads } = secretsManager.counters;
+      for (let call = 0; call < 4; call += 1) expect(await ask(handler)).toMatchObject({ failure: reason });
+      expect(secretsManager.counters.reads).toBe(reads);
+      pass(10);
+      await ask(handler);
+      expect(secretsManager.counters.reads).toBeGreaterThan(reads);
+    });
   });
 
   test('in vain when it is refused and Secrets Manager is down: worth another try later', async () => {

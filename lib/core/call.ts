@@ -1,5 +1,6 @@
 /** An invocation as everything below the doors sees it: how much time it has, and what it used upstream. */
 
+import type { FailureName } from '#contract';
 import { type Deadline, startDeadline } from './deadline.ts';
 
 /** What one invocation used and met upstream: counted where it happens, written out in its log line. */
@@ -20,6 +21,10 @@ export type Usage = {
   /** Reads of the secret that this invocation waited for. */
   secretReads: number;
   secretMs: number;
+  /** Why a secret past its age was used on; null where none was. */
+  staleSecret: FailureName | null;
+  /** Whether the secret of a project that is answered with `ProjectNotFound` was denied: a broken policy looks the same. */
+  secretDenied: boolean;
 };
 
 export type Call = { deadline: Deadline; usage: Usage };
@@ -38,6 +43,8 @@ export const startCall = (remainingMs: number): Call => ({
     atlasErrorCode: null,
     secretReads: 0,
     secretMs: 0,
+    staleSecret: null,
+    secretDenied: false,
   },
 });
 

@@ -10,7 +10,7 @@ import type { LiveMigration } from '#contract';
 import { Failure, kindOf } from '../core/failure.ts';
 import { type Fields, type Question, readQuestion } from '../core/question.ts';
 import { isObject, type JsonObject } from '../json.ts';
-import type { DoorName, Invocation, InvocationContext } from './invocation.ts';
+import type { DoorName, InvocationContext } from './invocation.ts';
 import { toProblem } from './problem.ts';
 
 type Door = { name: DoorName; fields: Fields };
@@ -85,8 +85,7 @@ function httpFailure(failure: Failure, requestId: string): APIGatewayProxyResult
 export function doors(): MiddlewareObj<Question, unknown, Error, InvocationContext> {
   return {
     before: (request) => {
-      const invocation: Invocation = { door: 'direct' };
-      request.context.invocation = invocation;
+      const { invocation } = request.context;
       const { name, fields } = doorOf(request.event);
       invocation.door = name;
       invocation.question = readQuestion(fields);
@@ -114,6 +113,8 @@ export function doors(): MiddlewareObj<Question, unknown, Error, InvocationConte
               { cause: error },
             );
       request.error = failure;
+      // Something may have failed before the event was looked at.
+      context.invocation.door ??= doorOf(request.event).name;
       if (context.invocation.door !== 'direct') request.response = httpFailure(failure, context.awsRequestId);
     },
   };

@@ -4,9 +4,10 @@ import type { Logger } from '@aws-lambda-powertools/logger';
 import type { MiddlewareObj } from '@middy/core';
 import type { FailureName } from '#contract';
 import { startCall } from '../core/call.ts';
+import { startDeadline } from '../core/deadline.ts';
 import { Failure, kindOf } from '../core/failure.ts';
 import type { Question } from '../core/question.ts';
-import type { InvocationContext } from './invocation.ts';
+import { type InvocationContext, tryToWrite } from './invocation.ts';
 
 const rounded = (ms: number) => Math.round(ms * 10) / 10;
 
@@ -30,7 +31,7 @@ export function invocationLog(logger: Logger): MiddlewareObj<Question, unknown, 
 
   const write = ({ awsRequestId, invocation, call }: InvocationContext, error?: Error | null) => {
     const failure = error instanceof Failure ? error : undefined;
-    const { startedAt, atlasMs, secretMs, ...counts } = call.usage;
+    const { startedAt, atlasMs, secretMs, staleSecret, secretDenied, ...counts } = call.usage;
     // Powertools' own names for the first two; it would keep them in the logger, where concurrent calls mix them up.
     logger[failure ? levelOf(failure.name) : 'info']('live migration asked for', {
       function_request_id: awsRequestId,
@@ -43,6 +44,8 @@ export function invocationLog(logger: Logger): MiddlewareObj<Question, unknown, 
       ...counts,
       atlasMs: rounded(atlasMs),
       secretMs: rounded(secretMs),
+      ...(staleSecret === null ? {} : { staleSecret }),
+      ...(secretDenied ? { secretDenied } : {}),
       totalMs: rounded(performance.now() - startedAt),
       ...(failure?.cause === undefined ? {} : framesOf(failure.cause)),
     });
@@ -51,9 +54,12 @@ export function invocationLog(logger: Logger): MiddlewareObj<Question, unknown, 
 
   return {
     before: ({ context }) => {
-      context.call = startCall(context.getRemainingTimeInMillis());
+      // Before anything can fail, so that the end of the invocation can be told in any case.
+      context.invocation = {};
+      context.call = startCall(0);
+      context.call.deadline = startDeadline(context.getRemainingTimeInMillis());
     },
-    after: ({ context }) => write(context),
-    onError: ({ context, error }) => write(context, error),
+    after: ({ context }) => tryToWrite(() => write(context)),
+    onError: ({ context, error }) => tryToWrite(() => write(context, error)),
   };
 }

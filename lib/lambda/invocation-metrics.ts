@@ -4,7 +4,7 @@ import type { Metrics } from '@aws-lambda-powertools/metrics';
 import type { MiddlewareObj } from '@middy/core';
 import { Failure } from '../core/failure.ts';
 import type { Question } from '../core/question.ts';
-import type { InvocationContext } from './invocation.ts';
+import { type InvocationContext, tryToWrite } from './invocation.ts';
 
 export const namespace = 'AtlasLiveMigration';
 
@@ -15,6 +15,8 @@ export const namespace = 'AtlasLiveMigration';
  * | metric | unit | dimensions |
  * |---|---|---|
  * | Requests, SecretReads | count | outcome; and door |
+ * | StaleSecret | count | as above; only where a secret past its age was used on |
+ * | SecretDenied | count | as above; only where ProjectNotFound means that a project's secret was denied |
  * | AtlasLatency | milliseconds, retries included | as above; only where Atlas was asked |
  * | AtlasRequests | count, challenges included | as above; only where Atlas was asked |
  * | ReplicationLag | seconds | groupId and liveMigrationId; only where Atlas says |
@@ -22,11 +24,13 @@ export const namespace = 'AtlasLiveMigration';
  */
 export function invocationMetrics(metrics: Metrics): MiddlewareObj<Question, unknown, Error, InvocationContext> {
   const write = ({ invocation, call }: InvocationContext, outcome: string) => {
-    const { attempts, atlasMs, atlasRequests, secretReads } = call.usage;
-    const { door, answer } = invocation;
+    const { attempts, atlasMs, atlasRequests, secretReads, staleSecret, secretDenied } = call.usage;
+    const { door = 'direct', answer } = invocation;
     const ready = answer?.readyForCutover ? 1 : 0;
     metrics.addDimensions({ outcome }).addDimensions({ door });
     metrics.addMetric('Requests', 'Count', 1).addMetric('SecretReads', 'Count', secretReads);
+    if (staleSecret !== null) metrics.addMetric('StaleSecret', 'Count', 1);
+    if (secretDenied) metrics.addMetric('SecretDenied', 'Count', 1);
     if (attempts > 0) {
       metrics.addMetric('AtlasLatency', 'Milliseconds', atlasMs).addMetric('AtlasRequests', 'Count', atlasRequests);
     }
@@ -42,7 +46,8 @@ export function invocationMetrics(metrics: Metrics): MiddlewareObj<Question, unk
   };
 
   return {
-    after: ({ context }) => write(context, 'Answered'),
-    onError: ({ context, error }) => write(context, error instanceof Failure ? error.name : 'InternalError'),
+    after: ({ context }) => tryToWrite(() => write(context, 'Answered')),
+    onError: ({ context, error }) =>
+      tryToWrite(() => write(context, error instanceof Failure ? error.name : 'InternalError')),
   };
 }

@@ -7,7 +7,16 @@ import type { Question } from '../core/question.ts';
 
 export type DoorName = 'http-api' | 'rest-api' | 'direct';
 
-/** How an invocation came in and went out: the question and the answer as soon as they are there. */
-export type Invocation = { door: DoorName; question?: Question; answer?: LiveMigration };
+/** How an invocation came in and went out: each part as soon as it is known. */
+export type Invocation = { door?: DoorName; question?: Question; answer?: LiveMigration };
 
 export type InvocationContext = Context & { invocation: Invocation; call: Call };
+
+/** Writes about an invocation; a writer that throws must not turn an answer into a failure. */
+export function tryToWrite(write: () => void): void {
+  try {
+    write();
+  } catch (error) {
+    console.error(`An invocation could not be written about (${error instanceof Error ? error.name : typeof error}).`);
+  }
+}

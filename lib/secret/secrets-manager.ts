@@ -8,9 +8,23 @@ const limits = { attempts: 3, connectionMs: 1000, requestMs: 2000 };
 /** Errors with a 4xx status that say nothing about the secret: they pass, or the function's own AWS session is at fault. */
 const passing = /Throttl|TooManyRequests|LimitExceeded|SlowDown|Expired|Signature/;
 
+/** For a secret that does not exist, AWS says the one or the other, depending on the policy of who asks. */
+const unreadable = /^(ResourceNotFound|AccessDenied)(Exception)?$/;
+
+/** A secret that does not exist, or that the function may not read. */
+export class UnreadableSecret extends Failure {
+  readonly denied: boolean;
+
+  constructor(secretId: string, awsName: string) {
+    super('SecretInvalid', `Secrets Manager does not hand out the secret ${secretId} (${awsName}).`);
+    this.denied = awsName.startsWith('AccessDenied');
+  }
+}
+
 function failureFor(error: unknown, secretId: string): Failure {
   const { name = 'Error', $metadata } = error as { name?: string; $metadata?: { httpStatusCode?: number } };
   const status = $metadata?.httpStatusCode ?? 0;
+  if (unreadable.test(name)) return new UnreadableSecret(secretId, name);
   return status >= 400 && status < 500 && !passing.test(name)
     ? new Failure('SecretInvalid', `Secrets Manager does not hand out the secret ${secretId} (${name}).`)
     : new Failure('SecretUnavailable', `Secrets Manager could not be asked for the secret ${secretId} (${name}).`);

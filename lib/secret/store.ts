@@ -1,23 +1,31 @@
 /** The Atlas credentials, kept fresh: read once for all who wait, used for a while, read again when Atlas refuses them. */
 
+import type { FailureName } from '#contract';
 import type { Credentials } from '../atlas/session.ts';
 import type { CredentialsSource } from '../core/answer-question.ts';
 import { type Call, timed } from '../core/call.ts';
 import { within } from '../core/deadline.ts';
 import { Failure } from '../core/failure.ts';
 import { singleFlight } from '../single-flight.ts';
-import type { ReadSecretText } from './secrets-manager.ts';
+import { type ReadSecretText, UnreadableSecret } from './secrets-manager.ts';
 
 const limits = {
   /** Secrets Manager takes some 20 ms; a call that has no credentials at all waits this long for them. */
   firstReadMs: 3000,
   /** A call that still has old credentials waits less. */
   refreshMs: 1000,
-  /** How long an aged secret is used on after a refresh that failed, and a refused one is not read again. */
+  /** Between two readings of a secret that could not be refreshed, was refused by Atlas, or could not be read. */
   cooldownMs: 10_000,
   /** Secrets kept at once, where each project has its own. */
   secrets: 1000,
 };
+
+/** Sets an entry of a map of limited size, in which the first entry is the one not set for longest. */
+function remember<T>(map: Map<string, T>, key: string, value: T): void {
+  map.delete(key);
+  map.set(key, value);
+  if (map.size > limits.secrets) map.delete(map.keys().next().value ?? '');
+}
 
 export type CredentialsStore = CredentialsSource<Credentials> & {
   /**
@@ -40,10 +48,10 @@ export function createCredentialsStore(
   type Held = { text: string; credentials: Credentials; readAt: number };
   type Entry = {
     held?: Held;
-    /** When an aged secret may be asked for again, after Secrets Manager could not answer. */
-    refreshAt: number;
-    /** When a refused secret may be asked for again, after it was found unchanged. */
-    renewAt: number;
+    /** The last refresh of an aged secret, where it failed. */
+    stale?: { since: number; reason: FailureName };
+    /** The last renewal of a refused secret, where it failed or found the same credentials. */
+    renewal?: { since: number; failure?: Failure };
     read: (id: string, signal: AbortSignal) => Promise<Held>;
   };
   const entries = new Map<string, Entry>();
@@ -51,13 +59,12 @@ export function createCredentialsStore(
 
   const newEntry = (): Entry => {
     const entry: Entry = {
-      refreshAt: 0,
-      renewAt: 0,
       read: singleFlight(async (id: string, signal: AbortSignal) => {
         const text = await readText(id, signal);
         const same = entry.held?.text === text;
         const credentials = same && entry.held ? entry.held.credentials : parse(text, id);
         entry.held = { text, credentials, readAt: Date.now() };
+        delete entry.stale;
         return entry.held;
       }),
     };
@@ -66,11 +73,16 @@ export function createCredentialsStore(
 
   const entryFor = (id: string): Entry => {
     const entry = entries.get(id) ?? newEntry();
-    // Set anew, so that the first of the map is the one not asked for longest.
-    entries.delete(id);
-    entries.set(id, entry);
-    if (entries.size > limits.secrets) entries.delete(entries.keys().next().value ?? '');
+    remember(entries, id, entry);
     return entry;
+  };
+
+  const isPerProject = secretId.includes('{groupId}');
+  /** Projects whose secret could not be read a moment ago. */
+  const missingProjects = new Map<string, { since: number; denied: boolean }>();
+  const projectNotFound = (groupId: string, denied: boolean, { usage }: Call) => {
+    usage.secretDenied = denied;
+    return new Failure('ProjectNotFound', `There is no Atlas key for project ${groupId} here.`);
   };
 
   const idFor = (groupId: string) => secretId.replaceAll('{groupId}', groupId);
@@ -83,6 +95,12 @@ export function createCredentialsStore(
     return timed(usage, 'secretMs', () => within(ms, tooLate, (signal) => entry.read(id, signal)));
   };
 
+  /** Whether something was so short a while ago that Secrets Manager is not asked again. */
+  const isCooling = (past: { since: number } | undefined) => {
+    const age = past ? Date.now() - past.since : Number.NaN;
+    return age >= 0 && age < limits.cooldownMs;
+  };
+
   const isFresh = ({ readAt }: Held) => {
     const age = Date.now() - readAt;
     return age >= 0 && age < secretMaxAgeSeconds * 1000;
@@ -90,13 +108,16 @@ export function createCredentialsStore(
 
   return {
     warmUp() {
-      if (secretId.includes('{groupId}')) return;
+      if (isPerProject) return;
       entryFor(secretId)
         .read(secretId, warming.signal)
         .catch(() => undefined);
     },
 
     async current(groupId, call) {
+      const missing = missingProjects.get(groupId);
+      if (missing && isCooling(missing)) throw projectNotFound(groupId, missing.denied, call);
+
       const id = idFor(groupId);
       const entry = entryFor(id);
       const { held } = entry;
@@ -106,28 +127,48 @@ export function createCredentialsStore(
           // From here on it is this call's time that counts, whoever began the read.
           warming.abort();
           return (await reading).credentials;
+        } catch (error) {
+          if (!isPerProject || !(error instanceof UnreadableSecret)) throw error;
+          const { denied } = error;
+          remember(missingProjects, groupId, { since: Date.now(), denied });
+          throw projectNotFound(groupId, denied, call);
         } finally {
           if (!entry.held && entries.get(id) === entry) entries.delete(id);
         }
       }
-      if (isFresh(held) || Date.now() < entry.refreshAt) return held.credentials;
-      try {
-        return (await read(entry, id, limits.refreshMs, call)).credentials;
-      } catch (error) {
-        if (!(error instanceof Failure && error.name === 'SecretUnavailable')) throw error;
-        // Better an old key, which Atlas may well take, than none.
-        entry.refreshAt = Date.now() + limits.cooldownMs;
-        return held.credentials;
+      if (isFresh(held)) return held.credentials;
+      if (!isCooling(entry.stale)) {
+        try {
+          return (await read(entry, id, limits.refreshMs, call)).credentials;
+        } catch (error) {
+          if (!(error instanceof Failure)) throw error;
+          entry.stale = { since: Date.now(), reason: error.name };
+        }
       }
+      // Better an old key, which Atlas may well take, than none.
+      call.usage.staleSecret = entry.stale?.reason ?? null;
+      return held.credentials;
     },
 
     async renewed(groupId, refused, call) {
       const id = idFor(groupId);
       const entry = entryFor(id);
       const other = () => (entry.held?.credentials === refused ? undefined : entry.held?.credentials);
-      if (other() || Date.now() < entry.renewAt) return other();
-      await read(entry, id, limits.firstReadMs, call);
-      if (!other()) entry.renewAt = Date.now() + limits.cooldownMs;
+      if (other()) return other();
+      if (isCooling(entry.renewal)) {
+        if (entry.renewal?.failure) throw entry.renewal.failure;
+        return undefined;
+      }
+      try {
+        await read(entry, id, limits.firstReadMs, call);
+      } catch (error) {
+        // A call that ran out of its own time says nothing of the secret.
+        if (error instanceof Failure && call.deadline.msLeft() > 0) {
+          entry.renewal = { since: Date.now(), failure: error };
+        }
+        throw error;
+      }
+      if (!other()) entry.renewal = { since: Date.now() };
       return other();
     },
   };
