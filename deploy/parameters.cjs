@@ -4,6 +4,8 @@
  */
 
 const { readBaseUrl, baseUrlRule } = require('../lib/atlas/base-url.ts');
+const httpApi = require('./http-api.cjs');
+const statements = require('./iam.cjs');
 
 /** What CloudWatch Logs accepts as a retention. */
 const retentions = [
@@ -108,6 +110,9 @@ const parameters = {
   },
 };
 
+/** The parameters that are comma-separated lists. */
+const listNames = ['jwtAudience', 'corsOrigins', 'subnetIds', 'securityGroupIds'];
+
 /** Names everything that is wrong. */
 function findProblems(values, given) {
   const problems = given.filter((name) => !(name in parameters)).map((name) => `there is no parameter ${name}`);
@@ -121,23 +126,6 @@ function findProblems(values, given) {
     problems.push('subnetIds and securityGroupIds are needed together');
   }
   return problems;
-}
-
-/** The ARN of the secret, as narrow as its id allows: Secrets Manager ends each ARN in six characters of its own. */
-function secretArn(id) {
-  // The id of a project has 24 characters.
-  const pattern = id.replaceAll('{groupId}', '?'.repeat(24));
-  // An ARN may be whole or without them; a name that ends like them can't be told from a whole one.
-  if (pattern.startsWith('arn:')) return [pattern, `${pattern}-??????`];
-  const account = [
-    'arn:',
-    { Ref: 'AWS::Partition' },
-    ':secretsmanager:',
-    { Ref: 'AWS::Region' },
-    ':',
-    { Ref: 'AWS::AccountId' },
-  ];
-  return { 'Fn::Join': ['', [...account, `:secret:${pattern}-??????`]] };
 }
 
 /** What of serverless.yml follows from the values. */
@@ -154,53 +142,16 @@ async function deployment({ options, resolveVariable }) {
     throw error;
   }
 
-  const {
-    jwtIssuer,
-    jwtAudience,
-    corsOrigins,
-    subnetIds,
-    securityGroupIds,
-    kmsKeyArn,
-    alarmTopicArn,
-    reservedConcurrency,
-  } = values;
+  const lists = Object.fromEntries(listNames.map((name) => [name, list(values[name])]));
+  const { subnetIds, securityGroupIds } = lists;
+  const { alarmTopicArn, reservedConcurrency, logRetentionDays } = values;
   return {
-    httpApi: {
-      ...(isFilled(corsOrigins)
-        ? {
-            cors: {
-              allowedOrigins: list(corsOrigins),
-              allowedMethods: ['GET'],
-              allowedHeaders: ['authorization', 'x-amz-date', 'x-amz-security-token'],
-            },
-          }
-        : {}),
-      ...(jwtIssuer
-        ? {
-            authorizers: {
-              jwt: {
-                type: 'jwt',
-                identitySource: '$request.header.Authorization',
-                issuerUrl: jwtIssuer,
-                audience: list(jwtAudience),
-              },
-            },
-          }
-        : {}),
-    },
-    authorizer: jwtIssuer ? { name: 'jwt' } : { type: 'aws_iam' },
-    vpc: isFilled(subnetIds) ? { subnetIds: list(subnetIds), securityGroupIds: list(securityGroupIds) } : null,
+    ...httpApi({ ...values, ...lists }),
+    statements: statements(values),
+    vpc: subnetIds.length > 0 ? { subnetIds, securityGroupIds } : null,
     reservedConcurrency: reservedConcurrency ? Number(reservedConcurrency) : null,
-    statements: [
-      { Effect: 'Allow', Action: 'secretsmanager:GetSecretValue', Resource: secretArn(values.atlasSecretId) },
-      ...(kmsKeyArn ? [{ Effect: 'Allow', Action: 'kms:Decrypt', Resource: kmsKeyArn }] : []),
-    ],
     alarmActions: alarmTopicArn ? [alarmTopicArn] : [],
-    logRetentionInDays: Number(values.logRetentionDays),
-    throttling: {
-      ThrottlingRateLimit: Number(values.throttlingRate),
-      ThrottlingBurstLimit: Number(values.throttlingBurst),
-    },
+    logRetentionInDays: Number(logRetentionDays),
   };
 }
 
