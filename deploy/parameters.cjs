@@ -48,10 +48,11 @@ const parameters = {
   },
   // Callers sign with IAM. With an issuer and the audiences (comma-separated), they bring a JWT instead.
   jwtIssuer: { default: '', isGood: optional(isHttps), rule: 'must be an https URL' },
-  jwtAudience: { default: '', isGood: () => true, rule: '' },
+  jwtAudience: { default: '', isList: true, isGood: () => true, rule: '' },
   // Origins whose pages may ask, comma-separated; empty: none.
   corsOrigins: {
     default: '',
+    isList: true,
     isGood: each(isOrigin),
     rule: 'must be origins such as https://app.example.com, parted by commas',
   },
@@ -100,18 +101,20 @@ const parameters = {
   // private subnets behind a NAT gateway, whose address goes into the list.
   subnetIds: {
     default: '',
+    isList: true,
     isGood: each((id) => /^subnet-[0-9a-f]+$/.test(id)),
     rule: 'must be ids of subnets, parted by commas',
   },
   securityGroupIds: {
     default: '',
+    isList: true,
     isGood: each((id) => /^sg-[0-9a-f]+$/.test(id)),
     rule: 'must be ids of security groups, parted by commas',
   },
 };
 
 /** The parameters that are comma-separated lists. */
-const listNames = ['jwtAudience', 'corsOrigins', 'subnetIds', 'securityGroupIds'];
+const listNames = Object.keys(parameters).filter((name) => parameters[name].isList);
 
 /** Names everything that is wrong. */
 function findProblems(values, given) {
