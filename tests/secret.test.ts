@@ -357,6 +357,28 @@ describe('is read', () => {
     });
   });
 
+  test.each<[string, () => void]>([
+    ['is past its age', () => pass(301)],
+    [
+      'is refused',
+      () => {
+        atlas.keys = { rotated: privateKey };
+      },
+    ],
+  ])('again at once where it %s and a call with hardly any time has failed', async (_, spoil) => {
+    const handler = await coldStart();
+    await ask(handler);
+    spoil();
+    secretsManager.intercept = () => true;
+    await ask(handler, 'direct', {}, 600);
+    secretsManager.intercept = undefined;
+    secretsManager.secrets[secretId] = JSON.stringify({ publicKey: 'rotated', privateKey });
+    atlas.keys = { rotated: privateKey };
+    const { reads } = secretsManager.counters;
+    expect(await ask(handler)).toEqual({ document });
+    expect(secretsManager.counters.reads).toBe(reads + 1);
+  });
+
   test('in vain when it is refused and Secrets Manager is down: worth another try later', async () => {
     const handler = await coldStart();
     await ask(handler);

@@ -108,7 +108,7 @@ export function createDigestSession(key: ApiKey, send: Send): Session {
     // answered privately, with a nonce that nobody else uses yet, so that no other call can spoil the nonce count.
     for (
       let mayBeStale = nonce === old, round = 1;
-      keyWasRefused(answer, readAnswer(answer)) && round <= 2;
+      answer.status === 401 && keyWasRefused(answer, readAnswer(answer)) && round <= 2;
       mayBeStale = false, round += 1
     ) {
       if (kept === nonce) kept = undefined;

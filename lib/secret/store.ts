@@ -64,7 +64,6 @@ export function createCredentialsStore(
         const same = entry.held?.text === text;
         const credentials = same && entry.held ? entry.held.credentials : parse(text, id);
         entry.held = { text, credentials, readAt: Date.now() };
-        delete entry.stale;
         return entry.held;
       }),
     };
@@ -100,6 +99,9 @@ export function createCredentialsStore(
     const age = past ? Date.now() - past.since : Number.NaN;
     return age >= 0 && age < limits.cooldownMs;
   };
+
+  /** A call that ran out of its own time says nothing of the secret. */
+  const hasTime = ({ deadline }: Call) => deadline.msLeft() > 0;
 
   const isFresh = ({ readAt }: Held) => {
     const age = Date.now() - readAt;
@@ -142,7 +144,7 @@ export function createCredentialsStore(
           return (await read(entry, id, limits.refreshMs, call)).credentials;
         } catch (error) {
           if (!(error instanceof Failure)) throw error;
-          entry.stale = { since: Date.now(), reason: error.name };
+          if (hasTime(call)) entry.stale = { since: Date.now(), reason: error.name };
         }
       }
       // Better an old key, which Atlas may well take, than none.
@@ -162,8 +164,7 @@ export function createCredentialsStore(
       try {
         await read(entry, id, limits.firstReadMs, call);
       } catch (error) {
-        // A call that ran out of its own time says nothing of the secret.
-        if (error instanceof Failure && call.deadline.msLeft() > 0) {
+        if (error instanceof Failure && hasTime(call)) {
           entry.renewal = { since: Date.now(), failure: error };
         }
         throw error;
