@@ -193,6 +193,40 @@ describe('a nonce', () => {
   });
 });
 
+describe('what the grammar does not know does not hide what stands beside it', () => {
+  test.each([
+    ['an unquoted path in Digest', 'Digest realm="r", domain=/api, nonce="n", qop="auth", algorithm=SHA-256'],
+    [
+      'an unquoted URL in another scheme',
+      'Bearer authorization_uri=https://x/y, Digest realm="r", nonce="n", qop="auth", algorithm=SHA-256',
+    ],
+    ['two words for one value', 'X a=b c, Digest realm="r", nonce="n", qop="auth", algorithm=SHA-256'],
+  ])('%s', (_, header) => {
+    expect(readDigestChallenge(header)).toMatchObject({ nonce: 'n', qop: true, algorithm: 'SHA-256' });
+  });
+
+  test.each([
+    ['an empty opaque', 'Digest realm="r", nonce="n", opaque=, qop="auth"'],
+    ['a qop that goes on', 'Digest realm="r", nonce="n", qop="auth";'],
+    ['a session without qop', 'Digest realm="r", nonce="n", algorithm=MD5-sess'],
+    ['a nonce of other characters', 'Digest realm="r", nonce="\u00fc"'],
+  ])('%s is not answered by half', (_, header) => {
+    expect(readDigestChallenge(header)).toBeUndefined();
+  });
+});
+
+test('a realm of other characters is hashed in the bytes that came', () => {
+  const challenge = readDigestChallenge(`Digest realm="${Buffer.from('Zugang über').toString('latin1')}", nonce="n"`);
+  if (!challenge) throw new Error('no challenge was read');
+  const url = new URL('http://www.example.org/');
+  const header = answerChallenge(challenge, { publicKey: 'user', privateKey: 'key' }, 'c')({ method: 'GET', url });
+  const [a1, a2] = [
+    { user: 'user', realm: 'Zugang über', password: 'key' },
+    { method: 'GET', uri: '/' },
+  ];
+  expect(/response="(\w+)"/.exec(header)?.[1]).toBe(expectedResponse('MD5', a1, a2, { nonce: 'n' }));
+});
+
 describe('a refusal on a kept nonce', () => {
   test('that is not about the key keeps the nonce', async () => {
     const handler = await coldStart();

@@ -307,6 +307,8 @@ describe('how long to wait after a 429', () => {
     ['the header wins over the body', { 'retry-after': '5' }, ['/path', 9], 5],
     ['the body counts without a header', {}, ['/path', '9'], 9],
     ['a date in the past is 1', { 'retry-after': 'Wed, 21 Oct 2015 07:28:00 GMT' }, null, 1],
+    ['two headers in one', { 'retry-after': '120, 120' }, null, 120],
+    ['seconds with a unit', { 'retry-after': '60s' }, null, 60],
     ['more than a day is a day', { 'retry-after': '1e9' }, null, 86_400],
     ['nonsense is 1', { 'retry-after': 'soon' }, ['x', {}], 1],
   ])('%s', async (_, headers, parameters, seconds) => {
@@ -453,6 +455,8 @@ test.each([
   ['DecryptionFailure', 400, 'SecretInvalid'],
   ['ThrottlingException', 400, 'SecretUnavailable'],
   ['ExpiredTokenException', 400, 'SecretUnavailable'],
+  ['UnrecognizedClientException', 400, 'SecretUnavailable'],
+  ['RequestTimeTooSkewed', 400, 'SecretUnavailable'],
   ['InternalServiceError', 500, 'SecretUnavailable'],
 ])('Secrets Manager says %s', async (name, status, failure) => {
   secretsManager.error = { status, name };

@@ -19,6 +19,8 @@ import {
   document,
   entity,
   liveMigrationId,
+  privateKey,
+  secretId,
   secretsManager,
 } from './support/harness.ts';
 
@@ -86,8 +88,11 @@ describe('time: the answer leaves before the function is ended', () => {
     });
   });
 
-  test('an invocation that has no time at all', async () => {
-    expect(await ask(await coldStart(), 'direct', {}, 100)).toMatchObject({ failure: 'SecretUnavailable' });
+  test('an invocation that has no time at all, which leaves the read under way to the next one', async () => {
+    const handler = await coldStart();
+    expect(await ask(handler, 'direct', {}, 100)).toMatchObject({ failure: 'SecretUnavailable' });
+    expect(await ask(handler)).toEqual({ document });
+    expect(secretsManager.counters.reads).toBe(1);
   });
 
   test('who gives up does not take the others with it', async () => {
@@ -160,6 +165,18 @@ describe('retries', () => {
     failing([{ ...atlasError(429, 'RATE_LIMITED'), headers: { 'retry-after': '1' } }]);
     expect(await ask(await coldStart())).toEqual({ document });
     expect(atlas.counters.authenticated).toBe(2);
+  });
+
+  test('a rate limit is waited out once only, whatever the key', async () => {
+    const limited: Reply = { ...atlasError(429, 'RATE_LIMITED'), headers: { 'retry-after': '1' } };
+    atlas.reply = (_request, count) => {
+      if (count !== 2) return limited;
+      secretsManager.secrets[secretId] = JSON.stringify({ publicKey: 'rotated', privateKey });
+      atlas.keys = { rotated: privateKey };
+      return atlasError(401, 'UNEXPECTED_ERROR');
+    };
+    expect(await ask(await coldStart())).toMatchObject({ failure: 'AtlasRateLimited' });
+    expect(atlas.counters.authenticated).toBe(3);
   });
 
   test('a rate limit is waited out once only', async () => {
@@ -366,6 +383,11 @@ describe('bodies', () => {
   });
 
   const bad: [string, Record<string, string>, string | Buffer][] = [
+    [
+      'bytes that become more than 128 KiB as text',
+      {},
+      Buffer.from(JSON.stringify({ ...entity, status: '\u00ff'.repeat(100_000) }), 'latin1'),
+    ],
     ['more than 128 KiB', {}, padded(limit)],
     ['a gzip that grows beyond 128 KiB', { 'content-encoding': 'gzip' }, zlib.gzipSync(padded(400 * limit))],
     ['a deflate that grows beyond 128 KiB', { 'content-encoding': 'deflate' }, zlib.deflateSync(padded(400 * limit))],

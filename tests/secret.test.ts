@@ -172,6 +172,15 @@ describe('a key for each project', () => {
     });
   });
 
+  test('is not found either where its key was held, and Atlas refuses it', async () => {
+    secretsManager.secrets = { [`atlas/${groupId}`]: JSON.stringify({ publicKey, privateKey }) };
+    const handler = await coldStart({ ATLAS_SECRET_ID: 'atlas/{groupId}' });
+    await ask(handler);
+    atlas.keys = {};
+    secretsManager.error = { status: 400, name: 'ResourceNotFoundException' };
+    expect(await ask(handler)).toMatchObject({ failure: 'ProjectNotFound' });
+  });
+
   test('does not hide that the one secret of all cannot be read', async () => {
     secretsManager.error = { status: 400, name: 'AccessDeniedException' };
     expect(await ask(await coldStart())).toMatchObject({ failure: 'SecretInvalid' });

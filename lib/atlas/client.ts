@@ -69,14 +69,13 @@ export function createAtlasClient(send: Send, attemptMs: number): AskAtlas<Crede
   };
 
   return async (question, credentials, call) => {
-    const failures: Failure[] = [];
     for (;;) {
       try {
         return await timed(call.usage, 'atlasMs', () => attempt(question, credentials, call));
       } catch (error) {
         if (!(error instanceof Failure)) throw error;
-        failures.push(error);
-        const delayMs = retryDelayMs(failures, call.deadline.msLeft(), attemptMs, Math.random());
+        call.failures.push(error);
+        const delayMs = retryDelayMs(call.failures, call.deadline.msLeft(), attemptMs, Math.random());
         if (delayMs === undefined) throw error;
         await sleep(delayMs);
       }

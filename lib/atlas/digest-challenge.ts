@@ -20,11 +20,13 @@ const separators = /[\s,]*/y;
 const space = /\s*/y;
 const tokenPattern = /[!#$%&'*+.^_`|~0-9A-Za-z-]+/y;
 const quotedString = /"(?:[^"\\]|\\.)*"/y;
+/** Up to the next comma outside of quotes. */
+const restOfElement = /(?:[^",]|"(?:[^"\\]|\\.)*"?)*/y;
 const token68 = /[A-Za-z0-9._~+/-]+=*/y;
 
 const unquote = (value: string) => (value.startsWith('"') ? value.slice(1, -1).replace(/\\(.)/g, '$1') : value);
 
-type Challenge = { scheme: string; parameters: Map<string, string> };
+type Challenge = { scheme: string; parameters: Map<string, string>; malformed: Set<string> };
 
 /**
  * Splits a header value into challenges (RFC 9110, section 11.6.1): commas separate challenges as well as parameters,
@@ -65,17 +67,24 @@ function splitChallenges(header: string): Challenge[] {
   for (;;) {
     take(separators);
     if (takeParameter()) continue;
-    const scheme = take(tokenPattern);
+    if (at >= header.length) return challenges;
+    const word = take(tokenPattern)?.toLowerCase() ?? '';
     const end = at;
-    if (scheme === undefined || (!atElementEnd() && at === end)) return challenges;
-    challenges.push({ scheme: scheme.toLowerCase(), parameters: new Map() });
+    if (!word || (!atElementEnd() && (at === end || header[at] === '='))) {
+      // Servers send what the grammar does not know (domain=/api): it must not hide what stands behind it.
+      challenges.at(-1)?.malformed.add(word);
+      take(restOfElement);
+      continue;
+    }
+    challenges.push({ scheme: word, parameters: new Map(), malformed: new Set() });
     if (takeParameter()) continue;
     const afterScheme = at;
     if (take(token68) === undefined || !atElementEnd()) at = afterScheme;
   }
 }
 
-function readDigest({ parameters }: Challenge): DigestChallenge | undefined {
+function readDigest({ parameters, malformed }: Challenge): DigestChallenge | undefined {
+  if (['realm', 'nonce', 'opaque', 'algorithm', 'qop', 'stale'].some((name) => malformed.has(name))) return undefined;
   const nonce = parameters.get('nonce');
   const wanted = (parameters.get('algorithm') ?? 'MD5').toUpperCase();
   const algorithm = algorithms.find((known) => known.toUpperCase() === wanted);
@@ -85,6 +94,9 @@ function readDigest({ parameters }: Challenge): DigestChallenge | undefined {
     ?.split(',')
     .map((value) => value.trim().toLowerCase());
   if (!nonce || !algorithm || (qop && !qop.includes('auth'))) return undefined;
+  // The hash of a session has a client nonce in it (RFC 7616, section 3.4.2), which is sent with qop only; and the bytes
+  // of other characters are not known.
+  if ((algorithm.endsWith('-sess') && !qop) || !/^[\x20-\x7e]+$/.test(nonce)) return undefined;
   return {
     realm: parameters.get('realm') ?? '',
     nonce,

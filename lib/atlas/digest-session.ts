@@ -19,10 +19,10 @@ const limits = {
 
 const hashNames: Record<string, string> = { MD5: 'md5', 'SHA-256': 'sha256', 'SHA-512-256': 'sha512-256' };
 
-/** H(username:realm:password) of RFC 7616, section 3.4.2, over the values without quotes and escapes. */
+/** H(username:realm:password) of RFC 7616, section 3.4.2, over the values without quotes and escapes, in the bytes that came. */
 function hashedKey(algorithm: DigestAlgorithm, { publicKey, privateKey }: ApiKey, realm: string): string {
   const name = hashNames[algorithm.replace('-sess', '')] ?? '';
-  return createHash(name).update(`${publicKey}:${realm}:${privateKey}`).digest('hex');
+  return createHash(name).update(`${publicKey}:${realm}:${privateKey}`, 'latin1').digest('hex');
 }
 
 const escapeQuoted = (text: string) => text.replace(/["\\]/g, '\\$&');

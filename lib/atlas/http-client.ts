@@ -82,7 +82,8 @@ function decode(body: Buffer, encoding = 'identity'): Pick<HttpAnswer, 'body' | 
     return { body: utf8.decode(bytes) };
   } catch {
     // Atlas declares ISO-8859-1 on its errors, whatever the bytes are; so the bytes decide, not the declaration.
-    return { body: bytes.toString('latin1') };
+    const text = bytes.toString('latin1');
+    return Buffer.byteLength(text) > limits.bodyBytes ? { body: '', flaw: tooLong } : { body: text };
   }
 }
 

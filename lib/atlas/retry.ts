@@ -23,10 +23,13 @@ const passingStatuses = [undefined, 500, 502, 503, 504];
  * @returns whole seconds from 1 to a day
  */
 export function retryAfterSeconds(header: string | undefined, parameters: unknown, now: number): number {
-  const fromHeader = header === undefined ? Number.NaN : Number(header.trim() || Number.NaN);
-  const fromDate = header === undefined ? Number.NaN : (Date.parse(header) - now) / 1000;
+  const text = header?.trim() ?? '';
+  const fromHeader = Number(text || Number.NaN);
+  // "120, 120" where a proxy joined two headers, "60s" where a server means well.
+  const fromDigits = Number(/^\d+/.exec(text)?.[0] ?? Number.NaN);
+  const fromDate = (Date.parse(text) - now) / 1000;
   const fromBody = Array.isArray(parameters) ? Number(parameters[1] ?? Number.NaN) : Number.NaN;
-  const seconds = [fromHeader, fromDate, fromBody].find(Number.isFinite) ?? 1;
+  const seconds = [fromHeader, fromDigits, fromDate, fromBody].find(Number.isFinite) ?? 1;
   // "Retry after 0 seconds" was recorded: without a floor, that is a busy loop. No bucket takes a day to fill.
   return Math.min(Math.max(1, Math.ceil(seconds)), 86_400);
 }

@@ -2,6 +2,7 @@
 
 import type { FailureName } from '#contract';
 import { type Deadline, startDeadline } from './deadline.ts';
+import type { Failure } from './failure.ts';
 
 /** What one invocation used and met upstream: counted where it happens, written out in its log line. */
 export type Usage = {
@@ -27,11 +28,17 @@ export type Usage = {
   secretDenied: boolean;
 };
 
-export type Call = { deadline: Deadline; usage: Usage };
+export type Call = {
+  deadline: Deadline;
+  usage: Usage;
+  /** The attempts at Atlas that failed so far, with whatever key. */
+  failures: Failure[];
+};
 
 /** @param remainingMs milliseconds until the function is ended */
 export const startCall = (remainingMs: number): Call => ({
   deadline: startDeadline(remainingMs),
+  failures: [],
   usage: {
     startedAt: performance.now(),
     attempts: 0,

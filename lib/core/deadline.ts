@@ -13,6 +13,7 @@ export type Deadline = {
 
 /** @param remainingMs milliseconds until the function is ended; a part is kept for the answer itself */
 export function startDeadline(remainingMs: number): Deadline {
+  if (!Number.isFinite(remainingMs)) throw new TypeError('the remaining time is not a number');
   const end = performance.now() + remainingMs - limits.answerMs;
   return { msLeft: () => Math.max(0, end - performance.now()) };
 }

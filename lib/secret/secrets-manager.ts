@@ -6,7 +6,8 @@ import { Failure } from '../core/failure.ts';
 const limits = { attempts: 3, connectionMs: 1000, requestMs: 2000 };
 
 /** Errors with a 4xx status that say nothing about the secret: they pass, or the function's own AWS session is at fault. */
-const passing = /Throttl|TooManyRequests|LimitExceeded|SlowDown|Expired|Signature/;
+const passing =
+  /Throttl|TooManyRequests|LimitExceeded|SlowDown|Expired|Signature|UnrecognizedClient|InvalidClientToken|TooSkewed|Internal|Unavailable/;
 
 /** For a secret that does not exist, AWS says the one or the other, depending on the policy of who asks. */
 const unreadable = /^(ResourceNotFound|AccessDenied)(Exception)?$/;

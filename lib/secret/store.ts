@@ -1,6 +1,6 @@
 /** The Atlas credentials, kept fresh: read once for all who wait, used for a while, read again when Atlas refuses them. */
 
-import type { FailureName } from '#contract';
+import { isDeepStrictEqual } from 'node:util';
 import type { Credentials } from '../atlas/session.ts';
 import type { CredentialsSource } from '../core/answer-question.ts';
 import { type Call, timed } from '../core/call.ts';
@@ -19,6 +19,9 @@ const limits = {
   /** Secrets kept at once, where each project has its own. */
   secrets: 1000,
 };
+
+/** A call ran out of its own time, which says nothing of the secret. */
+class OutOfTime extends Failure {}
 
 /** Sets an entry of a map of limited size, in which the first entry is the one not set for longest. */
 function remember<T>(map: Map<string, T>, key: string, value: T): void {
@@ -49,7 +52,7 @@ export function createCredentialsStore(
   type Entry = {
     held?: Held;
     /** The last refresh of an aged secret, where it failed. */
-    stale?: { since: number; reason: FailureName };
+    stale?: { since: number; failure: Failure };
     /** The last renewal of a refused secret, where it failed or found the same credentials. */
     renewal?: { since: number; failure?: Failure };
     read: (id: string, signal: AbortSignal) => Promise<Held>;
@@ -60,11 +63,17 @@ export function createCredentialsStore(
   const newEntry = (): Entry => {
     const entry: Entry = {
       read: singleFlight(async (id: string, signal: AbortSignal) => {
-        const text = await readText(id, signal);
-        const same = entry.held?.text === text;
-        const credentials = same && entry.held ? entry.held.credentials : parse(text, id);
-        entry.held = { text, credentials, readAt: Date.now() };
-        return entry.held;
+        try {
+          const text = await readText(id, signal);
+          const same = entry.held?.text === text;
+          if (!same) delete entry.renewal;
+          const credentials = same && entry.held ? entry.held.credentials : parse(text, id);
+          entry.held = { text, credentials, readAt: Date.now() };
+          return entry.held;
+        } catch (error) {
+          if (!entry.held && entries.get(id) === entry) entries.delete(id);
+          throw error;
+        }
       }),
     };
     return entry;
@@ -84,12 +93,22 @@ export function createCredentialsStore(
     return new Failure('ProjectNotFound', `There is no Atlas key for project ${groupId} here.`);
   };
 
+  /** A project whose own secret cannot be read is not found, and remembered as such; any other error stays. */
+  const missingOr = (error: unknown, groupId: string, call: Call) => {
+    if (!isPerProject || !(error instanceof UnreadableSecret)) return error;
+    remember(missingProjects, groupId, { since: Date.now(), denied: error.denied });
+    return projectNotFound(groupId, error.denied, call);
+  };
+
   const idFor = (groupId: string) => secretId.replaceAll('{groupId}', groupId);
 
   const read = (entry: Entry, id: string, mostMs: number, { deadline, usage }: Call): Promise<Held> => {
     const ms = Math.min(mostMs, deadline.msLeft());
     const tooLate = () =>
-      new Failure('SecretUnavailable', `Secrets Manager did not answer within ${Math.round(ms)} ms.`);
+      new (ms < mostMs ? OutOfTime : Failure)(
+        'SecretUnavailable',
+        `Secrets Manager did not answer within ${Math.round(ms)} ms.`,
+      );
     usage.secretReads += 1;
     return timed(usage, 'secretMs', () => within(ms, tooLate, (signal) => entry.read(id, signal)));
   };
@@ -99,9 +118,6 @@ export function createCredentialsStore(
     const age = past ? Date.now() - past.since : Number.NaN;
     return age >= 0 && age < limits.cooldownMs;
   };
-
-  /** A call that ran out of its own time says nothing of the secret. */
-  const hasTime = ({ deadline }: Call) => deadline.msLeft() > 0;
 
   const isFresh = ({ readAt }: Held) => {
     const age = Date.now() - readAt;
@@ -127,15 +143,10 @@ export function createCredentialsStore(
         try {
           const reading = read(entry, id, limits.firstReadMs, call);
           // From here on it is this call's time that counts, whoever began the read.
-          warming.abort();
+          if (call.deadline.msLeft() > 0) warming.abort();
           return (await reading).credentials;
         } catch (error) {
-          if (!isPerProject || !(error instanceof UnreadableSecret)) throw error;
-          const { denied } = error;
-          remember(missingProjects, groupId, { since: Date.now(), denied });
-          throw projectNotFound(groupId, denied, call);
-        } finally {
-          if (!entry.held && entries.get(id) === entry) entries.delete(id);
+          throw missingOr(error, groupId, call);
         }
       }
       if (isFresh(held)) return held.credentials;
@@ -144,19 +155,22 @@ export function createCredentialsStore(
           return (await read(entry, id, limits.refreshMs, call)).credentials;
         } catch (error) {
           if (!(error instanceof Failure)) throw error;
-          if (hasTime(call)) entry.stale = { since: Date.now(), reason: error.name };
+          if (!(error instanceof OutOfTime)) entry.stale = { since: Date.now(), failure: error };
         }
       }
       // Better an old key, which Atlas may well take, than none.
-      call.usage.staleSecret = entry.stale?.reason ?? null;
+      call.usage.staleSecret = entry.stale?.failure.name ?? null;
       return held.credentials;
     },
 
     async renewed(groupId, refused, call) {
       const id = idFor(groupId);
       const entry = entryFor(id);
-      const other = () => (entry.held?.credentials === refused ? undefined : entry.held?.credentials);
+      // By value: an entry may have been dropped and read again meanwhile.
+      const other = () => (isDeepStrictEqual(entry.held?.credentials, refused) ? undefined : entry.held?.credentials);
       if (other()) return other();
+      // Secrets Manager failed a moment ago, when this secret was past its age.
+      if (isCooling(entry.stale) && entry.stale) throw entry.stale.failure;
       if (isCooling(entry.renewal)) {
         if (entry.renewal?.failure) throw entry.renewal.failure;
         return undefined;
@@ -164,10 +178,10 @@ export function createCredentialsStore(
       try {
         await read(entry, id, limits.firstReadMs, call);
       } catch (error) {
-        if (error instanceof Failure && hasTime(call)) {
+        if (error instanceof Failure && !(error instanceof OutOfTime)) {
           entry.renewal = { since: Date.now(), failure: error };
         }
-        throw error;
+        throw missingOr(error, groupId, call);
       }
       if (!other()) entry.renewal = { since: Date.now() };
       return other();
