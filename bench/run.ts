@@ -101,8 +101,8 @@ async function time() {
   const underRuntime = runtimeIsBuilt
     ? await timeUnderRuntime([
         { ...product, taskRoot: builds.taskRoot, handler: 'functions/get-live-migration.handler' },
-        { ...bareClient, taskRoot: builds.outdir, handler: 'bare-client.handler' },
-        { ...bareMiddy, taskRoot: builds.outdir, handler: 'bare-middy.handler' },
+        { ...bareClient, taskRoot: builds.outdir, handler: 'contenders/bare-client.handler' },
+        { ...bareMiddy, taskRoot: builds.outdir, handler: 'contenders/bare-middy.handler' },
       ])
     : undefined;
   show(
