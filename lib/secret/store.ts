@@ -150,16 +150,18 @@ export function createCredentialsStore(
         }
       }
       if (isFresh(held)) return held.credentials;
+      let reason = entry.stale?.failure.name ?? null;
       if (!isCooling(entry.stale)) {
         try {
           return (await read(entry, id, limits.refreshMs, call)).credentials;
         } catch (error) {
           if (!(error instanceof Failure)) throw error;
+          reason = error.name;
           if (!(error instanceof OutOfTime)) entry.stale = { since: Date.now(), failure: error };
         }
       }
       // Better an old key, which Atlas may well take, than none.
-      call.usage.staleSecret = entry.stale?.failure.name ?? null;
+      call.usage.staleSecret = reason;
       return held.credentials;
     },
 
