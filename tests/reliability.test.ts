@@ -19,7 +19,9 @@ import {
   document,
   entity,
   liveMigrationId,
+  type Outcome,
   privateKey,
+  publicKey,
   secretId,
   secretsManager,
 } from './support/harness.ts';
@@ -110,6 +112,90 @@ describe('time: the answer leaves before the function is ended', () => {
     for (const release of held) release();
     expect(await patient).toEqual({ document });
     expect(secretsManager.counters.reads).toBe(1);
+  });
+
+  describe('a shared request that hangs ends at its own limit, and whoever still has time starts a new one', () => {
+    /** Lets the first request hang. @returns resolves when it has come */
+    const hangFirst = () => {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      let requests = 0;
+      return {
+        came: promise,
+        isFirst: () => {
+          requests += 1;
+          resolve();
+          return requests === 1;
+        },
+        requests: () => requests,
+      };
+    };
+
+    test.each([
+      ['for a challenge', { publicKey, privateKey }],
+      ['for an access token', { clientId: 'a', clientSecret: 'b' }],
+    ])('%s', async (_, secret) => {
+      secretsManager.secrets[secretId] = JSON.stringify(secret);
+      atlas.serviceAccounts = { a: 'b' };
+      const hung = hangFirst();
+      atlas.intercept = hung.isFirst;
+      vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] });
+      const handler = await coldStart({ ATLAS_TIMEOUT_MS: '300' });
+      const asked = [ask(handler)];
+      await hung.came;
+      for (let caller = 2; caller <= 3; caller += 1) {
+        await vi.advanceTimersByTimeAsync(100);
+        asked.push(ask(handler));
+      }
+      await vi.advanceTimersByTimeAsync(100);
+      expect(await Promise.all(asked)).toEqual(Array(3).fill({ document }));
+      // The one that hung, one more like it, and three questions.
+      expect(hung.requests()).toBe(5);
+    });
+
+    test('for the secret', async () => {
+      const hung = hangFirst();
+      secretsManager.intercept = hung.isFirst;
+      // Not the time-outs of the SDK, which would ask again by itself.
+      const handler = await coldStart();
+      await hung.came;
+      vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] });
+      const early = ask(handler);
+      await vi.advanceTimersByTimeAsync(500);
+      const late = ask(handler);
+      await vi.advanceTimersByTimeAsync(2500);
+      expect(await early).toMatchObject({ failure: 'SecretUnavailable' });
+      expect(await late).toEqual({ document });
+      expect(hung.requests()).toBe(2);
+    });
+  });
+
+  test('who gives up does not throw away the reading that others began meanwhile', async () => {
+    const came = [Promise.withResolvers<void>(), Promise.withResolvers<void>()] as const;
+    const answers: (() => void)[] = [];
+    secretsManager.intercept = (request, response) => {
+      came[answers.length]?.resolve();
+      answers.push(() => void secretsManager.answer(request, response));
+      return true;
+    };
+    const handler = await coldStart();
+    await came[0].promise;
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] });
+    const hurried = ask(handler, 'direct', {}, 600);
+    await vi.advanceTimersByTimeAsync(99);
+    vi.advanceTimersByTime(1);
+    vi.useRealTimers();
+    // Some come before the reading that was given up has ended, and some after.
+    const others: Promise<Outcome>[] = [];
+    for (let turn = 0; turn < 50; turn += 1) {
+      others.push(ask(handler));
+      await undefined;
+    }
+    expect(await hurried).toMatchObject({ failure: 'SecretUnavailable' });
+    await came[1].promise;
+    answers[1]?.();
+    expect(await Promise.all(others)).toEqual(Array(50).fill({ document }));
+    expect(await ask(handler)).toEqual({ document });
+    expect(answers).toHaveLength(2);
   });
 
   test('no timer and no request outlives its invocation', async () => {

@@ -35,8 +35,8 @@ export function createAtlasClient(send: Send, attemptMs: number): AskAtlas<Crede
     if (known) return known;
     const session =
       'clientId' in credentials
-        ? createTokenSession(credentials, new URL(credentials.baseUrl.href).origin, send)
-        : createDigestSession(credentials, send);
+        ? createTokenSession(credentials, new URL(credentials.baseUrl.href).origin, send, attemptMs)
+        : createDigestSession(credentials, send, attemptMs);
     sessions.set(credentials, session);
     return session;
   };

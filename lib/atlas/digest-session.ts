@@ -63,8 +63,11 @@ const otherAuthentication = () =>
     atlas: { status: 401, errorCode: null },
   });
 
-/** @returns a session that shares its challenges among all calls made through it */
-export function createDigestSession(key: ApiKey, send: Send): Session {
+/**
+ * @param attemptMs milliseconds for one attempt, and so for a request that several of them share
+ * @returns a session that shares its challenges among all calls made through it
+ */
+export function createDigestSession(key: ApiKey, send: Send, attemptMs: number): Session {
   type Nonce = { authorize: ReturnType<typeof answerChallenge>; since: number };
   let kept: Nonce | undefined;
 
@@ -87,7 +90,7 @@ export function createDigestSession(key: ApiKey, send: Send): Session {
     else if (answer.status === 401) throw otherAuthentication();
     return { request, answer, nonce: challenge ? kept : undefined };
   };
-  const shareChallenge = singleFlight(requestChallenge);
+  const shareChallenge = singleFlight(attemptMs, requestChallenge);
 
   const sendWith = (nonce: Nonce, request: HttpRequest, signal: AbortSignal) =>
     send({ ...request, authorization: () => nonce.authorize(request) }, signal);

@@ -47,9 +47,15 @@ function readToken(answer: HttpAnswer, now: number): { accessToken: string; expi
  * 4.4). Atlas hands out 50 a minute and lets 100 live: a token is kept until shortly before its end.
  *
  * @param origin scheme, host and port of Atlas
+ * @param attemptMs milliseconds for one attempt, and so for a request that several of them share
  * @returns a session that throws the failure of the token request where there is one
  */
-export function createTokenSession({ clientId, clientSecret }: ServiceAccount, origin: string, send: Send): Session {
+export function createTokenSession(
+  { clientId, clientSecret }: ServiceAccount,
+  origin: string,
+  send: Send,
+  attemptMs: number,
+): Session {
   type Token = { authorization: string; expiresAt: number };
   let kept: Token | undefined;
 
@@ -63,7 +69,7 @@ export function createTokenSession({ clientId, clientSecret }: ServiceAccount, o
     body: 'grant_type=client_credentials',
   };
 
-  const fetchToken = singleFlight(async (grant: HttpRequest, signal: AbortSignal): Promise<Token> => {
+  const fetchToken = singleFlight(attemptMs, async (grant: HttpRequest, signal: AbortSignal): Promise<Token> => {
     const askedAt = Date.now();
     const token = readToken(await send(grant, signal), askedAt);
     kept = {

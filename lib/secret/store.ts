@@ -10,8 +10,8 @@ import { singleFlight } from '../single-flight.ts';
 import { type ReadSecretText, UnreadableSecret } from './secrets-manager.ts';
 
 const limits = {
-  /** Secrets Manager takes some 20 ms; a call that has no credentials at all waits this long for them. */
-  firstReadMs: 3000,
+  /** Secrets Manager takes some 20 ms; one reading, and a call that has no credentials at all, waits this long. */
+  readMs: 3000,
   /** A call that still has old credentials waits less. */
   refreshMs: 1000,
   /** Between two readings of a secret that could not be refreshed, was refused by Atlas, or could not be read. */
@@ -49,39 +49,34 @@ export function createCredentialsStore(
   { secretId, secretMaxAgeSeconds }: { secretId: string; secretMaxAgeSeconds: number },
 ): CredentialsStore {
   type Held = { text: string; credentials: Credentials; readAt: number };
+  /** What could be read and used at least once. */
   type Entry = {
-    held?: Held;
+    held: Held;
     /** The last refresh of an aged secret, where it failed. */
     stale?: { since: number; failure: Failure };
     /** The last renewal of a refused secret, where it failed or found the same credentials. */
     renewal?: { since: number; failure?: Failure };
-    read: (id: string, signal: AbortSignal) => Promise<Held>;
   };
   const entries = new Map<string, Entry>();
   const warming = new AbortController();
 
-  const newEntry = (): Entry => {
-    const entry: Entry = {
-      read: singleFlight(async (id: string, signal: AbortSignal) => {
-        try {
-          const text = await readText(id, signal);
-          const same = entry.held?.text === text;
-          if (!same) delete entry.renewal;
-          const credentials = same && entry.held ? entry.held.credentials : parse(text, id);
-          entry.held = { text, credentials, readAt: Date.now() };
-          return entry.held;
-        } catch (error) {
-          if (!entry.held && entries.get(id) === entry) entries.delete(id);
-          throw error;
-        }
-      }),
-    };
-    return entry;
-  };
+  const readShared = singleFlight(
+    limits.readMs,
+    async (id: string, signal: AbortSignal) => {
+      const text = await readText(id, signal);
+      const known = entries.get(id);
+      const same = known?.held.text === text ? known : undefined;
+      const credentials = same?.held.credentials ?? parse(text, id);
+      const entry = { ...same, held: { text, credentials, readAt: Date.now() } };
+      remember(entries, id, entry);
+      return entry.held;
+    },
+    (id) => id,
+  );
 
-  const entryFor = (id: string): Entry => {
-    const entry = entries.get(id) ?? newEntry();
-    remember(entries, id, entry);
+  const entryFor = (id: string): Entry | undefined => {
+    const entry = entries.get(id);
+    if (entry) remember(entries, id, entry);
     return entry;
   };
 
@@ -102,7 +97,7 @@ export function createCredentialsStore(
 
   const idFor = (groupId: string) => secretId.replaceAll('{groupId}', groupId);
 
-  const read = (entry: Entry, id: string, mostMs: number, { deadline, usage }: Call): Promise<Held> => {
+  const read = (id: string, mostMs: number, { deadline, usage }: Call): Promise<Held> => {
     const ms = Math.min(mostMs, deadline.msLeft());
     const tooLate = () =>
       new (ms < mostMs ? OutOfTime : Failure)(
@@ -110,7 +105,7 @@ export function createCredentialsStore(
         `Secrets Manager did not answer within ${Math.round(ms)} ms.`,
       );
     usage.secretReads += 1;
-    return timed(usage, 'secretMs', () => within(ms, tooLate, (signal) => entry.read(id, signal)));
+    return timed(usage, 'secretMs', () => within(ms, tooLate, (signal) => readShared(id, signal)));
   };
 
   /** Whether something was so short a while ago that Secrets Manager is not asked again. */
@@ -127,9 +122,7 @@ export function createCredentialsStore(
   return {
     warmUp() {
       if (isPerProject) return;
-      entryFor(secretId)
-        .read(secretId, warming.signal)
-        .catch(() => undefined);
+      readShared(secretId, warming.signal).catch(() => undefined);
     },
 
     async current(groupId, call) {
@@ -138,10 +131,9 @@ export function createCredentialsStore(
 
       const id = idFor(groupId);
       const entry = entryFor(id);
-      const { held } = entry;
-      if (!held) {
+      if (!entry) {
         try {
-          const reading = read(entry, id, limits.firstReadMs, call);
+          const reading = read(id, limits.readMs, call);
           // From here on it is this call's time that counts, whoever began the read.
           if (call.deadline.msLeft() > 0) warming.abort();
           return (await reading).credentials;
@@ -149,11 +141,12 @@ export function createCredentialsStore(
           throw missingOr(error, groupId, call);
         }
       }
+      const { held } = entry;
       if (isFresh(held)) return held.credentials;
       let reason = entry.stale?.failure.name ?? null;
       if (!isCooling(entry.stale)) {
         try {
-          return (await read(entry, id, limits.refreshMs, call)).credentials;
+          return (await read(id, limits.refreshMs, call)).credentials;
         } catch (error) {
           if (!(error instanceof Failure)) throw error;
           reason = error.name;
@@ -167,25 +160,30 @@ export function createCredentialsStore(
 
     async renewed(groupId, refused, call) {
       const id = idFor(groupId);
-      const entry = entryFor(id);
       // By value: an entry may have been dropped and read again meanwhile.
-      const other = () => (isDeepStrictEqual(entry.held?.credentials, refused) ? undefined : entry.held?.credentials);
+      const other = () => {
+        const credentials = entries.get(id)?.held.credentials;
+        return isDeepStrictEqual(credentials, refused) ? undefined : credentials;
+      };
       if (other()) return other();
+      const { stale, renewal } = entryFor(id) ?? {};
       // Secrets Manager failed a moment ago, when this secret was past its age.
-      if (isCooling(entry.stale) && entry.stale) throw entry.stale.failure;
-      if (isCooling(entry.renewal)) {
-        if (entry.renewal?.failure) throw entry.renewal.failure;
+      if (stale && isCooling(stale)) throw stale.failure;
+      if (isCooling(renewal)) {
+        if (renewal?.failure) throw renewal.failure;
         return undefined;
       }
+      const rememberRenewal = (failure?: Failure) => {
+        const entry = entries.get(id);
+        if (entry) entry.renewal = { since: Date.now(), ...(failure ? { failure } : {}) };
+      };
       try {
-        await read(entry, id, limits.firstReadMs, call);
+        await read(id, limits.readMs, call);
       } catch (error) {
-        if (error instanceof Failure && !(error instanceof OutOfTime)) {
-          entry.renewal = { since: Date.now(), failure: error };
-        }
+        if (error instanceof Failure && !(error instanceof OutOfTime)) rememberRenewal(error);
         throw missingOr(error, groupId, call);
       }
-      if (!other()) entry.renewal = { since: Date.now() };
+      if (!other()) rememberRenewal();
       return other();
     },
   };
