@@ -65,6 +65,8 @@ export async function startEmbeddedAtlas({ projects = {} as Projects, port = 0 }
     reply: undefined as ((request: IncomingMessage, count: number) => Reply | undefined) | undefined,
     /** Takes a request over before anything else happens; says whether it did. */
     intercept: undefined as ((request: IncomingMessage, response: ServerResponse) => boolean) | undefined,
+    /** Answers as it would have without `intercept`. */
+    answer: (request: IncomingMessage, response: ServerResponse) => answer(request, response),
     /** What the server saw. */
     counters: { requests: 0, connections: 0, challenges: 0, authenticated: 0, tokens: 0 },
     /** Why Digest answers were refused. */
@@ -180,9 +182,7 @@ export async function startEmbeddedAtlas({ projects = {} as Projects, port = 0 }
     };
   };
 
-  const server = await serve((request, response) => {
-    atlas.counters.requests += 1;
-    if (atlas.intercept?.(request, response)) return;
+  const answer = (request: IncomingMessage, response: ServerResponse) => {
     if (request.url === '/api/oauth/token') {
       void grantToken(request, response);
       return;
@@ -206,6 +206,11 @@ export async function startEmbeddedAtlas({ projects = {} as Projects, port = 0 }
     const enveloped =
       searchParams.get('envelope') === 'true' ? { ...answer, status: 200, body: { status, content: body } } : answer;
     send(response, enveloped, searchParams.get('pretty') === 'true');
+  };
+
+  const server = await serve((request, response) => {
+    atlas.counters.requests += 1;
+    if (!atlas.intercept?.(request, response)) answer(request, response);
   }, port);
   server.server.on('connection', (socket: Socket) => {
     atlas.counters.connections += 1;

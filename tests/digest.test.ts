@@ -186,6 +186,27 @@ describe('a nonce', () => {
     expect(await ask(await coldStart())).toEqual({ document });
   });
 
+  test('that other calls use as well costs the call that they overtake one request more, and no key is refused', async () => {
+    atlas.nonceRules = { lifeMs: 60_000, maxUses: Number.POSITIVE_INFINITY, inOrder: true };
+    const overtaken: (() => void)[] = [];
+    let authenticated = 0;
+    atlas.intercept = (request, response) => {
+      if (request.headers.authorization === undefined) return false;
+      authenticated += 1;
+      // All answers to the first challenge are judged in the opposite order of their nonce counts.
+      if (authenticated > 4) return false;
+      overtaken.unshift(() => atlas.answer(request, response));
+      if (authenticated === 4) for (const judge of overtaken) judge();
+      return true;
+    };
+    const handler = await coldStart();
+    const outcomes = await Promise.all(Array.from({ length: 4 }, () => ask(handler)));
+    expect(outcomes).toEqual(Array(4).fill({ document }));
+    expect(secretsManager.counters.reads).toBe(1);
+    expect(atlas.refusals).toEqual([2, 3, 4].toReversed().map((count) => `nonce count ${count} after 0`));
+    expect(atlas.counters.requests).toBe(1 + 4 + 3);
+  });
+
   test('that is stale for ever ends as a refused key, not in a loop', async () => {
     atlas.nonceRules = { lifeMs: 0, maxUses: 1, inOrder: false };
     expect(await ask(await coldStart())).toMatchObject({ failure: 'AtlasCredentialsRejected' });

@@ -68,12 +68,13 @@ const otherAuthentication = () =>
  * @returns a session that shares its challenges among all calls made through it
  */
 export function createDigestSession(key: ApiKey, send: Send, attemptMs: number): Session {
-  type Nonce = { authorize: ReturnType<typeof answerChallenge>; since: number };
+  type Nonce = { authorize: ReturnType<typeof answerChallenge>; since: number; uses: number };
   let kept: Nonce | undefined;
 
   const nonceOf = (challenge: DigestChallenge): Nonce => ({
     authorize: answerChallenge(challenge, key, randomBytes(16).toString('hex')),
     since: Date.now(),
+    uses: 0,
   });
 
   const freshEnough = (nonce: Nonce | undefined) => {
@@ -92,8 +93,13 @@ export function createDigestSession(key: ApiKey, send: Send, attemptMs: number):
   };
   const shareChallenge = singleFlight(attemptMs, requestChallenge);
 
-  const sendWith = (nonce: Nonce, request: HttpRequest, signal: AbortSignal) =>
-    send({ ...request, authorization: () => nonce.authorize(request) }, signal);
+  const sendWith = (nonce: Nonce, request: HttpRequest, signal: AbortSignal) => {
+    const authorization = () => {
+      nonce.uses += 1;
+      return nonce.authorize(request);
+    };
+    return send({ ...request, authorization }, signal);
+  };
 
   return async (request, signal) => {
     const old = freshEnough(kept);
@@ -107,10 +113,12 @@ export function createDigestSession(key: ApiKey, send: Send, attemptMs: number):
     }
 
     let answer = await sendWith(nonce, request, signal);
-    // A kept nonce may be forgotten or used up, whatever `stale` says; a fresh one only if Atlas says so. Both are
-    // answered privately, with a nonce that nobody else uses yet, so that no other call can spoil the nonce count.
+    // A kept nonce may be forgotten or used up, whatever `stale` says. So may one that other calls use as well: their
+    // requests may overtake this one, and a server that wants the nonce counts in order then refuses it. A nonce that only
+    // this request used is stale only if Atlas says so. The new challenge is answered privately, so that no other call can
+    // spoil its nonce count.
     for (
-      let mayBeStale = nonce === old, round = 1;
+      let mayBeStale = nonce === old || nonce.uses > 1, round = 1;
       answer.status === 401 && keyWasRefused(answer, readAnswer(answer)) && round <= 2;
       mayBeStale = false, round += 1
     ) {
