@@ -73,6 +73,14 @@ test('says who asked what, how it ended and what it cost', async () => {
   ]);
 });
 
+test('calls one invocation of an environment a cold start, however many begin at once', async () => {
+  const output = captureOutput();
+  const handler = await coldStart();
+  await Promise.all([ask(handler), ask(handler), ask(handler)]);
+  const told = output.lines().map((line) => line['cold_start']);
+  expect(told.filter((cold) => cold !== undefined).toSorted()).toEqual([false, false, true]);
+});
+
 test('tells the attempts, and what the last one met', async () => {
   const output = captureOutput();
   atlas.reply = (_request, count) => (count === 1 ? atlasError(503, 'UNEXPECTED_ERROR') : undefined);

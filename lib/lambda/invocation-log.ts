@@ -35,7 +35,7 @@ export function invocationLog(logger: Logger): MiddlewareObj<Question, unknown, 
     // Powertools' own names for the first two; it would keep them in the logger, where concurrent calls mix them up.
     logger[failure ? levelOf(failure.name) : 'info']('live migration asked for', {
       function_request_id: awsRequestId,
-      cold_start: cold,
+      cold_start: invocation.cold,
       door: invocation.door,
       groupId: invocation.question?.groupId,
       liveMigrationId: invocation.question?.liveMigrationId,
@@ -49,13 +49,13 @@ export function invocationLog(logger: Logger): MiddlewareObj<Question, unknown, 
       totalMs: rounded(performance.now() - startedAt),
       ...(failure?.cause === undefined ? {} : framesOf(failure.cause)),
     });
-    cold = false;
   };
 
   return {
     before: ({ context }) => {
       // Before anything can fail, so that the end of the invocation can be told in any case.
-      context.invocation = {};
+      context.invocation = { cold };
+      cold = false;
       context.call = startCall(0);
       context.call.deadline = startDeadline(context.getRemainingTimeInMillis());
     },

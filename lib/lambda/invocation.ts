@@ -8,7 +8,13 @@ import type { Question } from '../core/question.ts';
 export type DoorName = 'http-api' | 'rest-api' | 'direct';
 
 /** How an invocation came in and went out: each part as soon as it is known. */
-export type Invocation = { door?: DoorName; question?: Question; answer?: LiveMigration };
+export type Invocation = {
+  /** Whether it is the first one of its execution environment. */
+  cold: boolean;
+  door?: DoorName;
+  question?: Question;
+  answer?: LiveMigration;
+};
 
 export type InvocationContext = Context & { invocation: Invocation; call: Call };
 
