@@ -266,6 +266,21 @@ describe('is read', () => {
     expect(await ask(handler)).toEqual({ document });
   });
 
+  test('two rotations while one call is answered do not lose it', async () => {
+    const keys = [publicKey, 'secondkey', 'thirdkey'];
+    const rotateTo = (key: string) => {
+      atlas.keys = { [key]: privateKey };
+      secretsManager.secrets[secretId] = JSON.stringify({ publicKey: key, privateKey });
+    };
+    atlas.intercept = ({ headers }) => {
+      const used = keys.findIndex((key) => headers.authorization?.includes(`username="${key}"`));
+      if (used >= 0) rotateTo(keys[used + 1] ?? 'thirdkey');
+      return false;
+    };
+    expect(await ask(await coldStart())).toEqual({ document });
+    expect(secretsManager.counters.reads).toBe(3);
+  });
+
   test('again at most every 10 seconds while it stays wrong', async () => {
     atlas.keys = {};
     const handler = await coldStart();

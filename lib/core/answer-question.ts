@@ -31,20 +31,25 @@ export type CredentialsSource<Credentials> = {
 /** @throws Failure one of the closed list */
 export type AnswerQuestion = (question: Question, call: Call) => Promise<LiveMigration>;
 
-/** A refused key stops the question after one fresh reading of the secret, which may have been rotated meanwhile. */
+/**
+ * A refused key stops the question, unless the secret holds another one by now: it may have been rotated, even twice while
+ * one question is answered.
+ */
 export function createAnswerQuestion<Credentials>(
   credentials: CredentialsSource<Credentials>,
   askAtlas: AskAtlas<Credentials>,
 ): AnswerQuestion {
   return async (question, call) => {
-    const current = await credentials.current(question.groupId, call);
-    try {
-      return await askAtlas(question, current, call);
-    } catch (error) {
-      if (!(error instanceof Failure && error.name === 'AtlasCredentialsRejected')) throw error;
-      const renewed = await credentials.renewed(question.groupId, current, call);
-      if (!renewed) throw error;
-      return askAtlas(question, renewed, call);
+    let current = await credentials.current(question.groupId, call);
+    for (;;) {
+      try {
+        return await askAtlas(question, current, call);
+      } catch (error) {
+        if (!(error instanceof Failure && error.name === 'AtlasCredentialsRejected')) throw error;
+        const renewed = await credentials.renewed(question.groupId, current, call);
+        if (!renewed) throw error;
+        current = renewed;
+      }
     }
   };
 }
