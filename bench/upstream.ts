@@ -45,6 +45,8 @@ export async function startUpstream() {
   });
 
   return {
+    atlas,
+    secretsManager,
     ports: { atlas: portOf(atlas.origin), secretsManager: portOf(secretsManager.origin) },
     /** The variables of a function that asks here. */
     environment: {

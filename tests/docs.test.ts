@@ -25,6 +25,7 @@ const runBy: Record<string, string> = {
   'curl --silent': 'tests/callers.test.ts',
   'curl --aws-sigv4': 'tests/callers.test.ts',
   'npm run bench': '.ci/run',
+  'npm run soak': '.ci/run',
 };
 
 test('every command is run by a test, or says that it needs an account', () => {
