@@ -1,38 +1,13 @@
 /** Puts an HTTPS server with a certificate of its own and a long way to it before a plain HTTP one. */
 
-import { execFile } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { pipeline } from 'node:stream';
-import { createServer as createTlsServer } from 'node:tls';
-import { promisify } from 'node:util';
+import { makeCertificate, serveTls } from '../embedded/tls.ts';
 
 const ignore = () => undefined;
-
-async function listen(server: Server): Promise<number> {
-  server.listen(0, 'localhost');
-  await once(server, 'listening');
-  return (server.address() as AddressInfo).port;
-}
-
-/** @returns undefined where there is no openssl */
-async function makeCertificate(folder: string) {
-  const [key, certificate] = [join(folder, 'key.pem'), join(folder, 'certificate.pem')];
-  try {
-    await promisify(execFile)('openssl', [
-      ...['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '1'],
-      ...['-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost'],
-      ...['-keyout', key, '-out', certificate],
-    ]);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw error;
-  }
-  return { key: readFileSync(key), cert: readFileSync(certificate), certificate };
-}
 
 function carry(from: Socket, to: Socket, ms: number) {
   from.setNoDelay();
@@ -44,14 +19,12 @@ function carry(from: Socket, to: Socket, ms: number) {
 
 /** @returns undefined where there is no openssl to make a certificate with */
 export async function startDistantTls() {
+  const made = await makeCertificate(['DNS:localhost']);
+  if (!made) return undefined;
   const folder = mkdtempSync(join(tmpdir(), 'atlas-live-migration-'));
-  const made = await makeCertificate(folder);
-  if (!made) {
-    rmSync(folder, { recursive: true });
-    return undefined;
-  }
-  const { key, cert, certificate } = made;
-  const servers: Server[] = [];
+  const certificate = join(folder, 'certificate.pem');
+  writeFileSync(certificate, made.cert);
+  const servers: { close(): unknown }[] = [];
   const sockets = new Set<Socket>();
 
   return {
@@ -63,14 +36,10 @@ export async function startDistantTls() {
      * @returns the origin of the HTTPS server
      */
     async before(port: number, oneWayMs: number): Promise<string> {
-      const near = createTlsServer({ key, cert }, (socket) => {
-        const plain = connect(port, '127.0.0.1').setNoDelay();
-        pipeline(socket, plain, socket, ignore);
-      });
-      const nearPort = await listen(near);
+      const near = await serveTls(made, port);
 
       const far = createServer((client) => {
-        const server = connect(nearPort, 'localhost');
+        const server = connect(near.port, 'localhost');
         for (const socket of [client, server]) sockets.add(socket.on('close', () => sockets.delete(socket)));
         client.on('error', ignore);
         carry(server, client, oneWayMs);
@@ -78,7 +47,9 @@ export async function startDistantTls() {
         setTimeout(() => carry(client, server, oneWayMs), 2 * oneWayMs);
       });
       servers.push(near, far);
-      return `https://localhost:${await listen(far)}`;
+      far.listen(0, 'localhost');
+      await once(far, 'listening');
+      return `https://localhost:${(far.address() as AddressInfo).port}`;
     },
     close() {
       for (const socket of sockets) socket.destroy();

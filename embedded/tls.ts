@@ -1,0 +1,45 @@
+/** TLS for the embedded servers, which speak plain HTTP: a certificate of our own, and a server that decrypts before them. */
+
+import { execFile } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { type AddressInfo, connect } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { pipeline } from 'node:stream';
+import { createServer } from 'node:tls';
+import { promisify } from 'node:util';
+
+export type Certificate = { key: Buffer; cert: Buffer };
+
+/**
+ * @param names what the certificate is good for, such as `DNS:localhost` or `IP:127.0.0.1`
+ * @returns undefined where there is no openssl
+ */
+export async function makeCertificate(names: string[]): Promise<Certificate | undefined> {
+  const folder = mkdtempSync(join(tmpdir(), 'atlas-live-migration-'));
+  const [key, cert] = [join(folder, 'key.pem'), join(folder, 'certificate.pem')];
+  try {
+    await promisify(execFile)('openssl', [
+      ...['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '1'],
+      ...['-subj', '/CN=embedded', '-addext', `subjectAltName=${names.join(',')}`, '-keyout', key, '-out', cert],
+    ]);
+    return { key: readFileSync(key), cert: readFileSync(cert) };
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+/** Decrypts what comes in, and hands it to the server on that port of this machine. */
+export async function serveTls({ key, cert }: Certificate, plainPort: number) {
+  const server = createServer({ key, cert }, (socket) => {
+    const plain = connect(plainPort, '127.0.0.1').setNoDelay();
+    pipeline(socket, plain, socket, () => undefined);
+  });
+  server.listen(0, 'localhost');
+  await once(server, 'listening');
+  return { port: (server.address() as AddressInfo).port, close: () => server.close() };
+}
