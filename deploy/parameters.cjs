@@ -4,6 +4,7 @@
  */
 
 const { readBaseUrl, baseUrlRule } = require('../lib/atlas/base-url.ts');
+const { readProxy, proxyRule } = require('../lib/proxy.ts');
 const httpApi = require('./http-api.cjs');
 const statements = require('./iam.cjs');
 
@@ -110,6 +111,14 @@ const parameters = {
     isList: true,
     isGood: each((id) => /^sg-[0-9a-f]+$/.test(id)),
     rule: 'must be ids of security groups, parted by commas',
+  },
+  // The proxy for https to Atlas and Secrets Manager, in networks without another way out, and the hosts that are reached
+  // without it, comma-separated. A password in it can be read by all who may read the function's configuration.
+  httpsProxy: { default: '', isGood: optional((text) => readProxy(text, '') !== undefined), rule: proxyRule },
+  noProxy: {
+    default: '',
+    isGood: (text) => /^[\w.*:,\s-]*$/.test(text),
+    rule: 'must be names of hosts or domains, parted by commas',
   },
 };
 

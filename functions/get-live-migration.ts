@@ -20,12 +20,12 @@ import { createCredentialsStore } from '../lib/secret/store.ts';
 const configuration = readConfiguration(process.env);
 
 const credentials = createCredentialsStore(
-  createSecretReader(),
+  createSecretReader(configuration.proxy),
   (text, secretId) => readSecret(text, secretId, configuration.baseUrl),
   configuration,
 );
 credentials.warmUp();
-const askAtlas = createAtlasClient(createHttpClient(), configuration.atlasTimeoutMs);
+const askAtlas = createAtlasClient(createHttpClient(configuration.proxy), configuration.atlasTimeoutMs);
 const answerQuestion = createAnswerQuestion(credentials, askAtlas);
 
 const { serviceName } = configuration;

@@ -188,6 +188,8 @@ process.argv.push('--httpPort', String(port), '--lambdaPort', '0', '--noSponsor'
 process.argv.push(
   ...param('atlasSecretId', process.env['ATLAS_SECRET_ID']),
   ...param('atlasBaseUrl', process.env['ATLAS_BASE_URL']),
+  ...param('httpsProxy', process.env['HTTPS_PROXY']),
+  ...param('noProxy', process.env['NO_PROXY']),
 );
 process.env['SLS_LOG_LEVEL'] ??= 'warning';
 // By default, serverless keeps its compiled schema in the home folder, which may be missing or read-only.

@@ -26,6 +26,13 @@ test.each([
     { SECRET_MAX_AGE_SECONDS: '-1' },
     'SECRET_MAX_AGE_SECONDS must be a whole number from 0 to 604800',
   ],
+  ['a proxy without a scheme', { HTTPS_PROXY: 'proxy.example.com:3128' }, 'HTTPS_PROXY must be an http or https URL'],
+  [
+    'a proxy of another kind',
+    { https_proxy: 'socks5://proxy.example.com' },
+    'https_proxy must be an http or https URL',
+  ],
+  ['a proxy whose password is not URL-encoded', { HTTPS_PROXY: 'http://user:100%@proxy' }, 'HTTPS_PROXY must be'],
   ['an unknown log level', { POWERTOOLS_LOG_LEVEL: 'LOUD' }, 'POWERTOOLS_LOG_LEVEL must be one of'],
 ])('%s stops the start', async (_, environment, message) => {
   await expect(coldStart(environment as unknown as Record<string, string>)).rejects.toThrow(message);
@@ -37,9 +44,11 @@ test('one message names all that is wrong', async () => {
     ATLAS_BASE_URL: 'x',
     ATLAS_TIMEOUT_MS: 'x',
     SECRET_MAX_AGE_SECONDS: 'x',
+    HTTPS_PROXY: 'user:PROXY-PASSWORD@proxy.example.com',
     POWERTOOLS_LOG_LEVEL: 'x',
   };
   const message = await coldStart(environment).catch((error: Error) => error.message);
+  expect(message).not.toContain('PROXY-PASSWORD');
   expect(message).toMatch(/^This function's environment is not valid: .*\.$/);
   for (const name of Object.keys(environment)) expect(message).toContain(name);
 });

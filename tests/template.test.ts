@@ -32,6 +32,8 @@ const everything = {
   eventBusName: 'migrations',
   subnetIds: 'subnet-0a1b,subnet-2c3d',
   securityGroupIds: 'sg-0a1b',
+  httpsProxy: 'http://proxy.example.com:3128',
+  noProxy: '.amazonaws.com,example.com',
 };
 
 let plain: Template;
@@ -211,7 +213,12 @@ describe('the function', () => {
       VpcConfig: { SubnetIds: ['subnet-0a1b', 'subnet-2c3d'], SecurityGroupIds: ['sg-0a1b'] },
       ReservedConcurrentExecutions: 5,
       Environment: {
-        Variables: { ATLAS_SECRET_ID: 'atlas/{groupId}/key', ATLAS_BASE_URL: 'https://cloud.mongodb.com/api/atlas/v2' },
+        Variables: {
+          ATLAS_SECRET_ID: 'atlas/{groupId}/key',
+          ATLAS_BASE_URL: 'https://cloud.mongodb.com/api/atlas/v2',
+          HTTPS_PROXY: 'http://proxy.example.com:3128',
+          NO_PROXY: '.amazonaws.com,example.com',
+        },
       },
     });
   });
@@ -477,6 +484,8 @@ describe('parameters that are wrong are named before anything is deployed', () =
     [{ eventBusName: 'my bus' }, 'eventBusName must be the name of an EventBridge bus'],
     [{ subnetIds: 'subnet-1' }, 'subnetIds and securityGroupIds are needed together'],
     [{ subnetIds: 'vpc-1', securityGroupIds: 'sg-1' }, 'subnetIds must be ids of subnets'],
+    [{ httpsProxy: 'proxy.example.com:3128' }, 'httpsProxy must be an http or https URL such as'],
+    [{ noProxy: 'https://example.com/' }, 'noProxy must be names of hosts or domains'],
     [{ secretId: 'x' }, 'there is no parameter secretId'],
   ])('%j', async (parameters, message) => {
     await expect(judge(parameters)).rejects.toThrow(message);

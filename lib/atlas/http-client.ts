@@ -7,6 +7,7 @@ import http from 'node:http';
 import https from 'node:https';
 import zlib from 'node:zlib';
 import { Failure } from '../core/failure.ts';
+import { type HttpsProxy, ProxyAgent, ProxyFailure } from '../proxy.ts';
 
 export type HttpRequest = {
   method: 'GET' | 'POST';
@@ -88,6 +89,9 @@ function decode(body: Buffer, encoding = 'identity'): Pick<HttpAnswer, 'body' | 
 }
 
 function connectionFailure(error: NodeJS.ErrnoException, host: string): Failure {
+  if (error instanceof ProxyFailure) {
+    return new Failure('AtlasUnavailable', `No connection to ${host} ${error.message}.`);
+  }
   const code = error.code ?? 'no code';
   return code.startsWith('HPE_')
     ? new Failure('AtlasUnexpectedAnswer', `${host} did not answer in HTTP (${code}).`)
@@ -194,10 +198,12 @@ function createPool(newAgent: () => http.Agent) {
 }
 
 /** @returns a `Send` with connection pools of its own; it follows no redirects and never retries an answer */
-export function createHttpClient(): Send {
+export function createHttpClient(proxy: HttpsProxy | undefined): Send {
   const pools: Record<string, Send> = {
     'http:': createPool(() => new http.Agent({ keepAlive: true })),
-    'https:': createPool(() => new https.Agent({ keepAlive: true })),
+    'https:': createPool(() =>
+      proxy ? new ProxyAgent({ keepAlive: true }, proxy) : new https.Agent({ keepAlive: true }),
+    ),
   };
   return (request, signal) => {
     const pool = pools[request.url.protocol];

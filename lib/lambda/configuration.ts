@@ -1,6 +1,7 @@
 /** The function's environment, judged once, when the function starts. */
 
 import { type BaseUrl, baseUrlRule, readBaseUrl } from '../atlas/base-url.ts';
+import { type HttpsProxy, proxyRule, readProxy } from '../proxy.ts';
 
 export type Configuration = {
   /** Name or ARN of the secret with the Atlas key; `{groupId}` in it stands for the project's id. */
@@ -11,6 +12,8 @@ export type Configuration = {
   atlasTimeoutMs: number;
   /** Seconds that a secret is used without asking for it again. */
   secretMaxAgeSeconds: number;
+  /** For https to Atlas and to Secrets Manager. */
+  proxy: HttpsProxy | undefined;
   /** What log lines and metrics are filed under. */
   serviceName: string;
 };
@@ -43,6 +46,13 @@ export function readConfiguration(environment: NodeJS.ProcessEnv): Configuration
   const baseUrl = baseUrlText ? readBaseUrl(baseUrlText) : undefined;
   if (baseUrlText && !baseUrl) problems.push(`ATLAS_BASE_URL ${baseUrlRule}`);
 
+  // As everywhere, the lower-case name wins.
+  const proxyName = environment['https_proxy'] ? 'https_proxy' : 'HTTPS_PROXY';
+  const proxyText = environment[proxyName];
+  const proxy = proxyText ? readProxy(proxyText, environment['no_proxy'] || environment['NO_PROXY'] || '') : undefined;
+  // The value may hold a password.
+  if (proxyText && !proxy) problems.push(`${proxyName} ${proxyRule}`);
+
   const logLevel = environment['POWERTOOLS_LOG_LEVEL'];
   if (logLevel && !logLevels.includes(logLevel.toUpperCase())) {
     problems.push(`POWERTOOLS_LOG_LEVEL must be one of ${logLevels.join(', ')}`);
@@ -53,6 +63,7 @@ export function readConfiguration(environment: NodeJS.ProcessEnv): Configuration
     baseUrl,
     atlasTimeoutMs: wholeNumber('ATLAS_TIMEOUT_MS', 4000, 100, 15_000),
     secretMaxAgeSeconds: wholeNumber('SECRET_MAX_AGE_SECONDS', 300, 0, 604_800),
+    proxy,
     serviceName: environment['POWERTOOLS_SERVICE_NAME'] || 'atlas-live-migration',
   };
   if (problems.length > 0) throw new Error(`This function's environment is not valid: ${problems.join('; ')}.`);

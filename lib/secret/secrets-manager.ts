@@ -2,6 +2,7 @@
 
 import { GetSecretValueCommand, SecretsManagerClient } from '@aws-sdk/client-secrets-manager';
 import { Failure } from '../core/failure.ts';
+import { type HttpsProxy, ProxyAgent, ProxyFailure } from '../proxy.ts';
 
 const limits = { attempts: 3, connectionMs: 1000, requestMs: 2000 };
 
@@ -23,6 +24,12 @@ export class UnreadableSecret extends Failure {
 }
 
 function failureFor(error: unknown, secretId: string): Failure {
+  if (error instanceof ProxyFailure) {
+    return new Failure(
+      'SecretUnavailable',
+      `Secrets Manager could not be asked for the secret ${secretId} ${error.message}.`,
+    );
+  }
   const { name = 'Error', $metadata } = error as { name?: string; $metadata?: { httpStatusCode?: number } };
   const status = $metadata?.httpStatusCode ?? 0;
   if (unreadable.test(name)) return new UnreadableSecret(secretId, name);
@@ -34,7 +41,7 @@ function failureFor(error: unknown, secretId: string): Failure {
 /** @throws Failure `SecretUnavailable` or `SecretInvalid` */
 export type ReadSecretText = (secretId: string, signal: AbortSignal) => Promise<string>;
 
-export function createSecretReader(): ReadSecretText {
+export function createSecretReader(proxy: HttpsProxy | undefined): ReadSecretText {
   const client = new SecretsManagerClient({
     maxAttempts: limits.attempts,
     // A secret is read every few minutes, and a frozen socket does not live that long: none is kept.
@@ -43,7 +50,7 @@ export function createSecretReader(): ReadSecretText {
       requestTimeout: limits.requestMs,
       throwOnRequestTimeout: true,
       httpAgent: { keepAlive: false },
-      httpsAgent: { keepAlive: false },
+      httpsAgent: proxy ? new ProxyAgent({ keepAlive: false }, proxy) : { keepAlive: false },
     },
   });
 

@@ -61,6 +61,11 @@ export function allIsWell() {
     AWS_REGION: 'us-east-1',
     // Left empty: the SDK would prefer a profile to the keys above.
     AWS_PROFILE: '',
+    // Those of the machine that runs the tests.
+    HTTPS_PROXY: '',
+    https_proxy: '',
+    NO_PROXY: '',
+    no_proxy: '',
     POWERTOOLS_LOG_LEVEL: 'SILENT',
     POWERTOOLS_METRICS_DISABLED: 'true',
   })) {

@@ -1,0 +1,182 @@
+/** Through a proxy: https to Atlas and Secrets Manager, in a network that has no other way out. */
+
+import { once } from 'node:events';
+import { type AddressInfo, createServer, type Socket } from 'node:net';
+import tls from 'node:tls';
+import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
+import { makeCertificate, serveTls } from '../embedded/tls.ts';
+import { startConnectProxy } from './support/connect-proxy.ts';
+import {
+  allIsWell,
+  ask,
+  atlas,
+  captureOutput,
+  coldStart,
+  document,
+  doorNames,
+  liveMigrationId,
+  secretsManager,
+} from './support/harness.ts';
+
+// Names that never resolve (RFC 6761, section 6.4): nothing but the proxy can reach them.
+const [atlasHost, secretsHost] = ['api.atlas.invalid', 'secretsmanager.invalid'];
+const certificate = await makeCertificate(['DNS:localhost', `DNS:${atlasHost}`, `DNS:${secretsHost}`]);
+
+describe.skipIf(!certificate)('through a proxy', () => {
+  const own = tls.getCACertificates();
+  const routes: Record<string, number> = {};
+  const servers: { close(): unknown }[] = [];
+  const portOf = (origin: string) => Number(new URL(origin).port);
+
+  beforeAll(async () => {
+    if (!certificate) return;
+    tls.setDefaultCACertificates([...own, certificate.cert.toString()]);
+    for (const [host, { origin }] of [
+      [atlasHost, atlas],
+      [secretsHost, secretsManager],
+    ] as const) {
+      const server = await serveTls(certificate, portOf(origin));
+      servers.push(server);
+      routes[`${host}:443`] = server.port;
+    }
+  });
+  afterAll(() => {
+    tls.setDefaultCACertificates(own);
+    for (const server of servers) server.close();
+  });
+  beforeEach(() => {
+    allIsWell();
+    vi.stubEnv('ATLAS_BASE_URL', `https://${atlasHost}/api/atlas/v1.0`);
+    vi.stubEnv('AWS_ENDPOINT_URL_SECRETS_MANAGER', `https://${secretsHost}`);
+  });
+
+  async function startProxy(login?: string, known = routes) {
+    const proxy = await startConnectProxy(known, login);
+    onTestFinished(proxy.close);
+    return proxy;
+  }
+
+  const tunnels = [`${secretsHost}:443 200`, `${atlasHost}:443 200`];
+
+  describe.each([
+    ['without a password', undefined],
+    ['with a password', 'user:p%40ss'],
+  ])('%s', (_, login) => {
+    test.each(doorNames)('a question through %s is answered, over one tunnel to each', async (door) => {
+      const proxy = await startProxy(login && decodeURIComponent(login));
+      const url = `http://${login ? `${login}@` : ''}${proxy.host}`;
+      const handler = await coldStart({ HTTPS_PROXY: url });
+      expect(await ask(handler, door)).toEqual({ document });
+      expect(await ask(handler, door)).toEqual({ document });
+      expect(proxy.log).toEqual(tunnels);
+      expect(atlas.counters).toMatchObject({ requests: 3, connections: 1 });
+    });
+  });
+
+  test('a tunnel that was closed while nobody looked is made anew', async () => {
+    const proxy = await startProxy();
+    const handler = await coldStart({ HTTPS_PROXY: proxy.url });
+    await ask(handler);
+    proxy.closeConnections();
+    expect(await ask(handler)).toEqual({ document });
+    expect(proxy.log).toEqual([...tunnels, `${atlasHost}:443 200`]);
+  });
+
+  test('the names in lower case win', async () => {
+    const [proxy, other] = [await startProxy(), await startProxy()];
+    const handler = await coldStart({
+      HTTPS_PROXY: other.url,
+      https_proxy: proxy.url,
+      NO_PROXY: '*',
+      no_proxy: 'example.com',
+    });
+    expect(await ask(handler)).toEqual({ document });
+    expect([proxy.log, other.log]).toEqual([tunnels, []]);
+  });
+
+  test.each([
+    ['the host', atlasHost],
+    ['its domain', 'atlas.invalid'],
+    ['its domain, with a dot', '.atlas.invalid'],
+    ['its domain, with an asterisk', '*.atlas.invalid'],
+    ['among others', 'example.com, atlas.invalid,example.org'],
+    ['separated by spaces', 'example.com atlas.invalid'],
+    ['host and port', `${atlasHost}:443`],
+    ['in capitals', 'ATLAS.INVALID'],
+  ])('NO_PROXY takes a host out: %s', async (_, noProxy) => {
+    const proxy = await startProxy();
+    const handler = await coldStart({ HTTPS_PROXY: proxy.url, NO_PROXY: noProxy });
+    expect(await ask(handler)).toEqual({
+      failure: 'AtlasUnavailable',
+      detail: `No connection to ${atlasHost}, or it broke (ENOTFOUND).`,
+    });
+    expect(proxy.log).toEqual([`${secretsHost}:443 200`]);
+  });
+
+  test.each(['las.invalid', 'invalid.example.com', 'api'])('NO_PROXY=%s does not', async (noProxy) => {
+    const proxy = await startProxy();
+    expect(await ask(await coldStart({ HTTPS_PROXY: proxy.url, NO_PROXY: noProxy }))).toEqual({ document });
+    expect(proxy.log).toEqual(tunnels);
+  });
+
+  test('loopback is never proxied', async () => {
+    const proxy = await startProxy();
+    const handler = await coldStart({
+      HTTPS_PROXY: proxy.url,
+      ATLAS_BASE_URL: `https://localhost:${routes[`${atlasHost}:443`]}`,
+      AWS_ENDPOINT_URL_SECRETS_MANAGER: secretsManager.origin,
+    });
+    expect(await ask(handler)).toEqual({ document });
+    expect(proxy.log).toEqual([]);
+  });
+
+  describe('a proxy that', () => {
+    /** A server that does with each connection what it is told. */
+    async function serve(take: (socket: Socket) => void) {
+      const server = createServer((socket) => take(socket.on('error', () => undefined)));
+      server.listen(0, '127.0.0.1');
+      await once(server, 'listening');
+      onTestFinished(() => void server.close());
+      return `127.0.0.1:${(server.address() as AddressInfo).port}`;
+    }
+    const password = 'PROXY-PASSWORD';
+
+    const faults: [string, () => Promise<string>, RegExp][] = [
+      ['is not there', async () => '127.0.0.1:1', /ECONNREFUSED/],
+      ['has a name that nobody knows', async () => 'proxy.invalid:3128', /ENOTFOUND/],
+      ['says nothing', () => serve(() => undefined), /nothing for 900 ms/],
+      ['resets', () => serve((socket) => socket.resetAndDestroy()), /ECONNRESET/],
+      ['hangs up', () => serve((socket) => socket.end()), /ERR_PROXY_TUNNEL/],
+      ['is no proxy', () => serve((socket) => socket.end('SSH-2.0-OpenSSH_9.6\r\n\r\n')), /ERR_PROXY_TUNNEL/],
+      ['wants another password', async () => (await startProxy('user:other')).host, /HTTP 407/],
+      ['does not reach the server', async () => (await startProxy(undefined, {})).host, /HTTP 502/],
+    ];
+
+    test.each(faults)(
+      '%s is named as the reason, for Atlas and for the secret, without its password',
+      async (...fault) => {
+        const [, start, reason] = fault;
+        const output = captureOutput();
+        vi.stubEnv('POWERTOOLS_LOG_LEVEL', 'TRACE');
+        const host = await start();
+        const environment = { HTTPS_PROXY: `http://user:${password}@${host}` };
+        const beside = { AWS_ENDPOINT_URL_SECRETS_MANAGER: secretsManager.origin };
+        // Time for one attempt at a silent proxy, and not for three.
+        const fromAtlas = await ask(await coldStart({ ...environment, ...beside }), 'direct', {}, 1600);
+        vi.stubEnv('AWS_ENDPOINT_URL_SECRETS_MANAGER', `https://${secretsHost}`);
+        const fromSecret = await ask(await coldStart(environment));
+        for (const [outcome, failure] of [
+          [fromAtlas, 'AtlasUnavailable'],
+          [fromSecret, 'SecretUnavailable'],
+        ] as const) {
+          expect(outcome).toEqual({ failure, detail: expect.stringMatching(reason) });
+          expect(outcome).toHaveProperty('detail', expect.stringContaining(` through the proxy ${host} (`));
+        }
+        const told = `${output.text()}${JSON.stringify([fromAtlas, fromSecret])}`;
+        expect(told).toContain(liveMigrationId);
+        expect(told).not.toContain(password);
+        expect(told).not.toContain(Buffer.from(`user:${password}`).toString('base64'));
+      },
+    );
+  });
+});
