@@ -5,6 +5,13 @@ export default defineConfig({
     include: ['tests/**/*.test.ts'],
     restoreMocks: true,
     unstubEnvs: true,
+    // Those of the machine: all servers of the tests are on it.
+    env: Object.fromEntries(
+      ['http_proxy', 'https_proxy', 'all_proxy', 'no_proxy'].flatMap((name) => [
+        [name, ''],
+        [name.toUpperCase(), ''],
+      ]),
+    ),
     // Nothing is timed here: a slow machine may take as long as it needs.
     testTimeout: 30_000,
     hookTimeout: 60_000,

@@ -21,6 +21,10 @@ import { startUpstream } from './upstream.ts';
 
 const { values: options } = parseArgs({ options: { calls: { type: 'string', default: '10000' } } });
 const calls = Number(options.calls);
+if (!Number.isInteger(calls) || calls < 100) {
+  console.error('--calls must be a whole number from 100.');
+  process.exit(2);
+}
 const atOnce = 64;
 const attemptMs = 500;
 /** One invocation in so many has only this long, of which the function keeps 500 ms for its answer. */
@@ -86,7 +90,13 @@ const child = fork(
     },
   },
 );
-const exited = once(child, 'exit');
+let isOver = false;
+const exited = once(child, 'exit').then(() => {
+  remove();
+  if (isOver) return;
+  console.error(['The process of the function has ended.', ...noise.slice(0, 5)].join('\n'));
+  process.exit(1);
+});
 
 /** What the function wrote: log lines and embedded metrics, which are JSON, and nothing else. */
 const lines: Record<string, unknown>[] = [];
@@ -171,9 +181,9 @@ rotate();
 await askUntil(Math.floor(calls / 5));
 await askUntil(calls);
 const seconds = (performance.now() - startedAt) / 1000;
+isOver = true;
 child.kill('SIGTERM');
 await exited;
-remove();
 await upstream.close();
 
 const logLines = lines.filter(({ message }) => message === 'live migration asked for');

@@ -117,8 +117,8 @@ const parameters = {
   httpsProxy: { default: '', isGood: optional((text) => readProxy(text, '') !== undefined), rule: proxyRule },
   noProxy: {
     default: '',
-    isGood: (text) => /^[\w.*:,\s-]*$/.test(text),
-    rule: 'must be names of hosts or domains, parted by commas',
+    isGood: (text) => /^[\w.*:,/[\]\s-]*$/.test(text) && !text.includes('//'),
+    rule: 'must be names of hosts or domains, comma-separated',
   },
 };
 

@@ -1,6 +1,7 @@
 /** The proxy for https requests, in networks that have no other way out. */
 
 import https from 'node:https';
+import type { Socket } from 'node:net';
 
 export type HttpsProxy = {
   /** Its host and port, without a user and a password, and so safe to show. */
@@ -10,15 +11,12 @@ export type HttpsProxy = {
 };
 
 const limits = {
-  /**
-   * To connect to the proxy, and through it to the server. It is less than the second that a connection to Secrets Manager
-   * may take: so it is known that the proxy failed.
-   */
-  tunnelMs: 900,
+  /** To connect to the proxy, and through it to the server, TLS included. */
+  tunnelMs: 2000,
 };
 
 /** In the notation of Node, which knows ranges of IPv4 addresses, and no CIDR blocks. */
-const loopback = ['localhost', '.localhost', '127.0.0.0-127.255.255.255', '::1'];
+const loopback = ['localhost', 'localhost.', '.localhost', '127.0.0.0-127.255.255.255', '::1'];
 
 const isDecodable = (text: string) => {
   try {
@@ -49,22 +47,17 @@ export function readProxy(text: string, noProxy: string): HttpsProxy | undefined
 /** What {@link readProxy} accepts, as the end of a sentence that begins with the name of a variable or parameter. */
 export const proxyRule = 'must be an http or https URL such as http://proxy.example.com:3128';
 
-/** The proxy made no tunnel to the server. The message is the end of a sentence that says what failed, and safe to show. */
+/** No connection through the proxy. The message is the end of a sentence that says what failed, and safe to show. */
 export class ProxyFailure extends Error {
-  readonly code: string | undefined;
+  readonly code: string;
 
-  /** @param error what Node says of the tunnel */
-  constructor(
-    { host }: HttpsProxy,
-    error: NodeJS.ErrnoException & { statusCode?: number; proxyTunnelTimeout?: number },
-  ) {
-    const { code, statusCode, proxyTunnelTimeout: ms } = error;
-    super(`through the proxy ${host} (${statusCode ? `HTTP ${statusCode}` : ms ? `nothing for ${ms} ms` : code})`);
+  constructor({ host }: HttpsProxy, reason: string, code = 'ERR_PROXY_TUNNEL') {
+    super(`through the proxy ${host} (${reason})`);
     this.code = code;
   }
 }
 
-/** An agent that goes through a proxy, and fails with a {@link ProxyFailure} where the proxy does. */
+/** An agent that goes through a proxy, and fails with a {@link ProxyFailure} where there is no way through it. */
 export class ProxyAgent extends https.Agent {
   readonly #proxy: HttpsProxy;
 
@@ -73,10 +66,33 @@ export class ProxyAgent extends https.Agent {
     this.#proxy = proxy;
   }
 
-  // Node calls back with an error only where a tunnel could not be made. Other connections fail by an event.
+  // Node calls back only where it makes a tunnel: when the tunnel and the TLS in it are there, or have failed. It limits
+  // the time of neither as a whole, and leaves a socket open whose tunnel the proxy has refused.
   override createConnection(...[options, callback]: Parameters<https.Agent['createConnection']>) {
-    return super.createConnection({ ...options, timeout: limits.tunnelMs }, (error, stream) =>
-      callback?.(error && new ProxyFailure(this.#proxy, error), stream),
-    );
+    let isLate = false;
+    const socket = super.createConnection(options, (error, stream) => {
+      clearTimeout(timer);
+      if (!error) return callback?.(null, stream);
+      stream?.destroy();
+      socket?.destroy();
+      const { code = 'no code', statusCode } = error as NodeJS.ErrnoException & { statusCode?: number };
+      const reason = isLate ? `not within ${limits.tunnelMs} ms` : statusCode ? `HTTP ${statusCode}` : code;
+      return callback?.(new ProxyFailure(this.#proxy, reason, isLate ? undefined : code), stream);
+    });
+    const giveUp = () => {
+      // A connection that needs no tunnel was handed out at once.
+      if (
+        [this.sockets, this.freeSockets].some((lists) =>
+          Object.values(lists)
+            .flat()
+            .includes(socket as Socket),
+        )
+      )
+        return;
+      isLate = true;
+      socket?.destroy(new Error('The tunnel is late.'));
+    };
+    const timer = setTimeout(giveUp, limits.tunnelMs).unref();
+    return socket;
   }
 }

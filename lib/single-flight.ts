@@ -11,7 +11,8 @@ class Expired extends Error {}
  * caller that waits for it has been aborted, and when its own time is over. In the second case the callers that still
  * wait start it anew: one request that hangs does not fail every caller that joins it.
  *
- * @param limitMs milliseconds that one piece of work may take
+ * @param limitMs milliseconds that one piece of work may take. Its signal aborts then; work that does not heed the signal
+ *   goes on in vain beside the next one
  * @param work gets the argument of the call that started it, and a signal of its own
  * @param keyOf work with the same key is shared; by default all work has the same key
  */

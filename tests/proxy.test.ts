@@ -119,6 +119,26 @@ describe.skipIf(!certificate)('through a proxy', () => {
     expect(proxy.log).toEqual(tunnels);
   });
 
+  test('a connection that needs no tunnel outlives the limit of tunnels', async () => {
+    const proxy = await startProxy();
+    const handler = await coldStart({
+      HTTPS_PROXY: proxy.url,
+      ATLAS_BASE_URL: `https://localhost:${routes[`${atlasHost}:443`]}`,
+    });
+    const late = Promise.withResolvers<void>();
+    atlas.intercept = (request, response) => {
+      if (!request.headers.authorization) return false;
+      setTimeout(() => {
+        atlas.answer(request, response);
+        late.resolve();
+      }, 2200);
+      return true;
+    };
+    expect(await ask(handler)).toEqual({ document });
+    await late.promise;
+    expect(atlas.counters.connections).toBe(1);
+  });
+
   test('loopback is never proxied', async () => {
     const proxy = await startProxy();
     const handler = await coldStart({
@@ -131,20 +151,41 @@ describe.skipIf(!certificate)('through a proxy', () => {
   });
 
   describe('a proxy that', () => {
+    const open = new Set<Socket>();
     /** A server that does with each connection what it is told. */
     async function serve(take: (socket: Socket) => void) {
-      const server = createServer((socket) => take(socket.on('error', () => undefined)));
+      const server = createServer((socket) => {
+        open.add(socket.on('error', () => undefined).on('close', () => open.delete(socket)));
+        socket.resume();
+        take(socket);
+      });
       server.listen(0, '127.0.0.1');
       await once(server, 'listening');
       onTestFinished(() => void server.close());
       return `127.0.0.1:${(server.address() as AddressInfo).port}`;
     }
+    const drip = (socket: Socket) => {
+      socket.write('HTTP/1.1 200 OK\r\n');
+      const drop = setInterval(() => socket.write('x: y\r\n'), 300);
+      socket.on('close', () => clearInterval(drop));
+    };
     const password = 'PROXY-PASSWORD';
 
     const faults: [string, () => Promise<string>, RegExp][] = [
       ['is not there', async () => '127.0.0.1:1', /ECONNREFUSED/],
       ['has a name that nobody knows', async () => 'proxy.invalid:3128', /ENOTFOUND/],
-      ['says nothing', () => serve(() => undefined), /nothing for 900 ms/],
+      ['says nothing', () => serve(() => undefined), /not within 2000 ms/],
+      [
+        'says nothing after it has made a tunnel',
+        () => serve((socket) => socket.write('HTTP/1.1 200 OK\r\n\r\n')),
+        /not within 2000 ms/,
+      ],
+      ['drips', () => serve((socket) => drip(socket)), /not within 2000 ms/],
+      [
+        'refuses and keeps the connection',
+        () => serve((socket) => socket.write('HTTP/1.1 502 No\r\nContent-Length: 0\r\n\r\n')),
+        /HTTP 502/,
+      ],
       ['resets', () => serve((socket) => socket.resetAndDestroy()), /ECONNRESET/],
       ['hangs up', () => serve((socket) => socket.end()), /ERR_PROXY_TUNNEL/],
       ['is no proxy', () => serve((socket) => socket.end('SSH-2.0-OpenSSH_9.6\r\n\r\n')), /ERR_PROXY_TUNNEL/],
@@ -162,7 +203,7 @@ describe.skipIf(!certificate)('through a proxy', () => {
         const environment = { HTTPS_PROXY: `http://user:${password}@${host}` };
         const beside = { AWS_ENDPOINT_URL_SECRETS_MANAGER: secretsManager.origin };
         // Time for one attempt at a silent proxy, and not for three.
-        const fromAtlas = await ask(await coldStart({ ...environment, ...beside }), 'direct', {}, 1600);
+        const fromAtlas = await ask(await coldStart({ ...environment, ...beside }), 'direct', {}, 2700);
         vi.stubEnv('AWS_ENDPOINT_URL_SECRETS_MANAGER', `https://${secretsHost}`);
         const fromSecret = await ask(await coldStart(environment));
         for (const [outcome, failure] of [
@@ -176,6 +217,7 @@ describe.skipIf(!certificate)('through a proxy', () => {
         expect(told).toContain(liveMigrationId);
         expect(told).not.toContain(password);
         expect(told).not.toContain(Buffer.from(`user:${password}`).toString('base64'));
+        await vi.waitUntil(() => open.size === 0);
       },
     );
   });

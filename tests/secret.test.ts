@@ -200,6 +200,22 @@ test('is read once where the first question comes while it is read already', asy
   expect(secretsManager.counters.reads).toBe(1);
 });
 
+test('is not asked for over and over before the first question, where Secrets Manager hangs', async () => {
+  secretsManager.intercept = () => true;
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+  const handler = await coldStart();
+  await vi.waitUntil(() => secretsManager.counters.reads === 1);
+  for (let second = 0; second < 20; second += 1) {
+    await vi.advanceTimersByTimeAsync(1000);
+    await new Promise(setImmediate);
+  }
+  // The SDK has asked a second time by itself.
+  expect(secretsManager.counters.reads).toBeLessThanOrEqual(2);
+  secretsManager.intercept = undefined;
+  vi.useRealTimers();
+  expect(await ask(handler)).toEqual({ document });
+});
+
 test('is asked for as soon as the function starts, before any question', async () => {
   const read = new Promise<void>((resolve) => {
     secretsManager.intercept = () => {
@@ -279,6 +295,67 @@ describe('is read', () => {
     };
     expect(await ask(await coldStart())).toEqual({ document });
     expect(secretsManager.counters.reads).toBe(3);
+  });
+
+  test('a secret that changes between bad keys all the time is given up after two other keys', async () => {
+    atlas.keys = {};
+    secretsManager.intercept = () => {
+      secretsManager.secrets[secretId] = JSON.stringify({
+        publicKey: `key${secretsManager.counters.reads}`,
+        privateKey,
+      });
+      return false;
+    };
+    expect(await ask(await coldStart())).toMatchObject({ failure: 'AtlasCredentialsRejected' });
+    expect(secretsManager.counters.reads).toBe(3);
+  });
+
+  test('two rotations leave the attempts that a passing 503 takes', async () => {
+    const keys = [publicKey, 'secondkey', 'thirdkey'];
+    atlas.intercept = ({ headers }) => {
+      const next = keys[keys.findIndex((key) => headers.authorization?.includes(`username="${key}"`)) + 1];
+      if (!headers.authorization || !next) return false;
+      atlas.keys = { [next]: privateKey };
+      secretsManager.secrets[secretId] = JSON.stringify({ publicKey: next, privateKey });
+      return false;
+    };
+    atlas.reply = (_request, count) => (count <= 2 ? { status: 503, body: '' } : undefined);
+    expect(await ask(await coldStart())).toEqual({ document });
+  });
+
+  test('again where a refused call had joined a refresh that began before the rotation', async () => {
+    const handler = await coldStart();
+    await ask(handler);
+    const asked = Promise.withResolvers<void>();
+    const refusal = Promise.withResolvers<void>();
+    // The key is refused while nobody knows of the rotation; then others begin a refresh, and then it is told.
+    atlas.intercept = (request, response) => {
+      if (!request.headers.authorization?.includes(publicKey)) return false;
+      asked.resolve();
+      void refusal.promise.then(() => atlas.answer(request, response));
+      return true;
+    };
+    const refused = ask(handler);
+    await asked.promise;
+    pass(301);
+    const came = Promise.withResolvers<void>();
+    let answerOld: () => void = () => undefined;
+    secretsManager.intercept = (_request, response) => {
+      const SecretString = secretsManager.secrets[secretId];
+      answerOld = () => response.end(JSON.stringify({ SecretString }));
+      secretsManager.intercept = undefined;
+      came.resolve();
+      return true;
+    };
+    const refreshing = ask(handler);
+    await came.promise;
+    rotate();
+    refusal.resolve();
+    // The refusal comes back and joins the refresh; only then does that end.
+    await vi.waitUntil(() => atlas.refusals.length > 0);
+    for (let turn = 0; turn < 50; turn += 1) await new Promise(setImmediate);
+    answerOld();
+    expect(await Promise.all([refused, refreshing])).toEqual([{ document }, { document }]);
   });
 
   test('again at most every 10 seconds while it stays wrong', async () => {

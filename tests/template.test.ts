@@ -486,6 +486,7 @@ describe('parameters that are wrong are named before anything is deployed', () =
     [{ subnetIds: 'vpc-1', securityGroupIds: 'sg-1' }, 'subnetIds must be ids of subnets'],
     [{ httpsProxy: 'proxy.example.com:3128' }, 'httpsProxy must be an http or https URL such as'],
     [{ noProxy: 'https://example.com/' }, 'noProxy must be names of hosts or domains'],
+    [{ noProxy: 'a;b' }, 'noProxy must be names of hosts or domains'],
     [{ secretId: 'x' }, 'there is no parameter secretId'],
   ])('%j', async (parameters, message) => {
     await expect(judge(parameters)).rejects.toThrow(message);

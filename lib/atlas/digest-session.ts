@@ -9,7 +9,7 @@ import { Failure } from '../core/failure.ts';
 import { singleFlight } from '../single-flight.ts';
 import { keyWasRefused, readAnswer } from './answer.ts';
 import { type DigestAlgorithm, type DigestChallenge, readDigestChallenge } from './digest-challenge.ts';
-import type { HttpRequest, Send } from './http-client.ts';
+import type { HttpAnswer, HttpRequest, Send } from './http-client.ts';
 import type { ApiKey, Session } from './session.ts';
 
 const limits = {
@@ -57,6 +57,8 @@ export function answerChallenge(challenge: DigestChallenge, key: ApiKey, cnonce:
     return qop ? header : header.replace(/,nc=[^,]*,cnonce="[^"]*"$/, '');
   };
 }
+
+const isRefused = (answer: HttpAnswer) => answer.status === 401 && keyWasRefused(answer, readAnswer(answer));
 
 const otherAuthentication = () =>
   new Failure('AtlasUnexpectedAnswer', 'Atlas asks for an authentication other than Digest.', {
@@ -114,20 +116,17 @@ export function createDigestSession(key: ApiKey, send: Send, attemptMs: number):
 
     let answer = await sendWith(nonce, request, signal);
     // A kept nonce may be forgotten or used up, whatever `stale` says. So may one that other calls use as well: their
-    // requests may overtake this one, and a server that wants the nonce counts in order then refuses it. A nonce that only
-    // this request used is stale only if Atlas says so. The new challenge is answered privately, so that no other call can
-    // spoil its nonce count.
-    for (
-      let mayBeStale = nonce === old || nonce.uses > 1, round = 1;
-      answer.status === 401 && keyWasRefused(answer, readAnswer(answer)) && round <= 2;
-      mayBeStale = false, round += 1
-    ) {
+    // requests may overtake this one, and a server that wants the nonce counts in order then refuses it.
+    let mayBeStale = nonce === old || nonce.uses > 1;
+    for (let round = 1; round <= 2 && isRefused(answer); round += 1) {
       if (kept === nonce) kept = undefined;
       const header = answer.headers['www-authenticate'];
       const challenge = readDigestChallenge(header);
       if (header && !challenge) throw otherAuthentication();
       if (!challenge || !(mayBeStale || challenge.stale)) return answer;
+      // No other call has this nonce until it was accepted: none can spoil its nonce count.
       nonce = nonceOf(challenge);
+      mayBeStale = false;
       answer = await sendWith(nonce, request, signal);
       if (answer.status !== 401) kept ??= nonce;
     }

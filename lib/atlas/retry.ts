@@ -72,8 +72,10 @@ export function retryDelayMs(
         : undefined;
     }
     case 'AtlasUnavailable': {
-      if (failures.length >= limits.attempts || !passingStatuses.includes(last.facts.atlas?.status)) return undefined;
-      return within(random * limits.firstBackoffMs * 2 ** (failures.length - 1), limits.leastAttemptMs);
+      // A refused key was an answer, and says nothing against the next attempt with another one.
+      const attempts = failures.filter(({ name }) => name !== 'AtlasCredentialsRejected').length;
+      if (attempts >= limits.attempts || !passingStatuses.includes(last.facts.atlas?.status)) return undefined;
+      return within(random * limits.firstBackoffMs * 2 ** (attempts - 1), limits.leastAttemptMs);
     }
     default:
       return undefined;

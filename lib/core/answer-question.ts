@@ -5,6 +5,11 @@ import type { Call } from './call.ts';
 import { Failure } from './failure.ts';
 import type { Question } from './question.ts';
 
+const limits = {
+  /** Other keys that are tried for one question: a secret that changes all the time would have no end. */
+  renewals: 2,
+};
+
 /**
  * Asks Atlas, with credentials that the core only hands over.
  *
@@ -41,11 +46,12 @@ export function createAnswerQuestion<Credentials>(
 ): AnswerQuestion {
   return async (question, call) => {
     let current = await credentials.current(question.groupId, call);
-    for (;;) {
+    for (let renewals = 0; ; renewals += 1) {
       try {
         return await askAtlas(question, current, call);
       } catch (error) {
-        if (!(error instanceof Failure && error.name === 'AtlasCredentialsRejected')) throw error;
+        const isRefused = error instanceof Failure && error.name === 'AtlasCredentialsRejected';
+        if (!isRefused || renewals === limits.renewals) throw error;
         const renewed = await credentials.renewed(question.groupId, current, call);
         if (!renewed) throw error;
         current = renewed;

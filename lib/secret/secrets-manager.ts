@@ -4,7 +4,13 @@ import { GetSecretValueCommand, SecretsManagerClient } from '@aws-sdk/client-sec
 import { Failure } from '../core/failure.ts';
 import { type HttpsProxy, ProxyAgent, ProxyFailure } from '../proxy.ts';
 
-const limits = { attempts: 3, connectionMs: 1000, requestMs: 2000 };
+const limits = {
+  attempts: 3,
+  connectionMs: 1000,
+  /** Through a proxy, the SDK counts the tunnel and the TLS in it as well: its limit must be above theirs. */
+  proxiedConnectionMs: 2500,
+  requestMs: 2000,
+};
 
 /** Errors with a 4xx status that say nothing about the secret: they pass, or the function's own AWS session is at fault. */
 const passing =
@@ -46,7 +52,7 @@ export function createSecretReader(proxy: HttpsProxy | undefined): ReadSecretTex
     maxAttempts: limits.attempts,
     // A secret is read every few minutes, and a frozen socket does not live that long: none is kept.
     requestHandler: {
-      connectionTimeout: limits.connectionMs,
+      connectionTimeout: proxy ? limits.proxiedConnectionMs : limits.connectionMs,
       requestTimeout: limits.requestMs,
       throwOnRequestTimeout: true,
       httpAgent: { keepAlive: false },

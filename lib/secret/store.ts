@@ -48,7 +48,8 @@ export function createCredentialsStore(
   parse: (text: string, secretId: string) => Credentials,
   { secretId, secretMaxAgeSeconds }: { secretId: string; secretMaxAgeSeconds: number },
 ): CredentialsStore {
-  type Held = { text: string; credentials: Credentials; readAt: number };
+  /** `askedAt` is when the reading began, as `performance.now()` tells it. */
+  type Held = { text: string; credentials: Credentials; readAt: number; askedAt: number };
   /** What could be read and used at least once. */
   type Entry = {
     held: Held;
@@ -63,13 +64,13 @@ export function createCredentialsStore(
   const readShared = singleFlight(
     limits.readMs,
     async (id: string, signal: AbortSignal) => {
+      const askedAt = performance.now();
       const text = await readText(id, signal);
       const known = entries.get(id);
       const same = known?.held.text === text ? known : undefined;
-      const credentials = same?.held.credentials ?? parse(text, id);
-      const entry = { ...same, held: { text, credentials, readAt: Date.now() } };
-      remember(entries, id, entry);
-      return entry.held;
+      const held = { text, credentials: same?.held.credentials ?? parse(text, id), readAt: Date.now(), askedAt };
+      remember(entries, id, { held, ...(same?.renewal ? { renewal: same.renewal } : {}) });
+      return held;
     },
     (id) => id,
   );
@@ -122,7 +123,11 @@ export function createCredentialsStore(
   return {
     warmUp() {
       if (isPerProject) return;
-      readShared(secretId, warming.signal).catch(() => undefined);
+      const tooLate = () => new OutOfTime('SecretUnavailable', 'Nobody has asked yet.');
+      within(limits.readMs, tooLate, (signal) => {
+        signal.addEventListener('abort', () => warming.abort());
+        return readShared(secretId, warming.signal);
+      }).catch(() => undefined);
     },
 
     async current(groupId, call) {
@@ -177,8 +182,11 @@ export function createCredentialsStore(
         const entry = entries.get(id);
         if (entry) entry.renewal = { since: Date.now(), ...(failure ? { failure } : {}) };
       };
+      const refusedAt = performance.now();
       try {
-        await read(id, limits.readMs, call);
+        let held = await read(id, limits.readMs, call);
+        // A reading that others had begun before may have missed the rotation because of which the key was refused.
+        if (!other() && held.askedAt < refusedAt) held = await read(id, limits.readMs, call);
       } catch (error) {
         if (error instanceof Failure && !(error instanceof OutOfTime)) rememberRenewal(error);
         throw missingOr(error, groupId, call);
