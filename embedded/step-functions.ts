@@ -1,0 +1,310 @@
+/**
+ * A small Step Functions: runs state machines in JSONata as the service does, as far as ours and those in the docs need
+ * it, and refuses what it does not know. Services are functions, and time comes from a clock that tests can replace.
+ */
+
+import { setTimeout as sleep } from 'node:timers/promises';
+import jsonata from 'jsonata';
+
+/** An error as Step Functions knows it: the name and the cause that a Catch or the caller sees. */
+export class TaskError extends Error {
+  constructor(name: string, cause: string) {
+    super(cause);
+    this.name = name;
+  }
+}
+
+/** The wall clock, or the virtual one of a test, whose time goes on when no execution is at work. */
+export type Clock = {
+  now(): number;
+  /** @throws the signal's reason */
+  sleep(ms: number, signal: AbortSignal): Promise<void>;
+  /** Tells that an execution is at work (+1), or has ended or waits for another one (-1). */
+  working(change: 1 | -1): void;
+};
+
+/** The longest time-out of Node: a longer one would be over at once. */
+const LONGEST_TIMEOUT_MS = 2 ** 31 - 1;
+
+export const wallClock: Clock = {
+  now: Date.now,
+  async sleep(ms, signal) {
+    for (let left = ms; left > 0; left -= LONGEST_TIMEOUT_MS) {
+      const turn = sleep(Math.min(left, LONGEST_TIMEOUT_MS), undefined, { signal });
+      await turn.catch(() => signal.throwIfAborted());
+    }
+  },
+  working: () => undefined,
+};
+
+type Json = Record<string, unknown>;
+type Transition = { Next?: string; Assign?: Json; Output?: unknown };
+type Retrier = {
+  ErrorEquals: string[];
+  IntervalSeconds?: number;
+  BackoffRate?: number;
+  MaxAttempts?: number;
+  MaxDelaySeconds?: number;
+};
+export type State = Transition & {
+  Type: string;
+  Resource?: string;
+  Arguments?: unknown;
+  TimeoutSeconds?: unknown;
+  Seconds?: unknown;
+  Error?: unknown;
+  Cause?: unknown;
+  Retry?: Retrier[];
+  Catch?: (Transition & { ErrorEquals: string[] })[];
+  Choices?: (Transition & { Condition: string })[];
+  Default?: string;
+};
+export type Definition = { QueryLanguage: 'JSONata'; StartAt: string; States: Record<string, State> };
+
+const knownFields: Record<string, string[]> = {
+  Pass: ['Assign', 'Output', 'Next', 'End'],
+  Task: ['Resource', 'Arguments', 'TimeoutSeconds', 'Assign', 'Output', 'Retry', 'Catch', 'Next', 'End'],
+  Choice: ['Choices', 'Default'],
+  Wait: ['Seconds', 'Assign', 'Next'],
+  Succeed: ['Output'],
+  Fail: ['Error', 'Cause'],
+};
+
+/** What a service answers to a task's arguments. It may throw a {@link TaskError}; any other error fails the run. */
+export type Service = (args: never) => unknown;
+
+/** The limit of a state's output, of a variable and of an event. */
+const MOST_BYTES = 256 * 1024;
+
+const compiled = new Map<string, jsonata.Expression>();
+function compile(text: string): jsonata.Expression {
+  const expression = compiled.get(text) ?? jsonata(text);
+  compiled.set(text, expression);
+  return expression;
+}
+
+/** What a Wait and a time-out take. */
+function wholeSeconds(value: unknown): number {
+  if (Number.isInteger(value) && Number(value) >= 0 && Number(value) <= 99_999_999) return Number(value);
+  throw new TaskError('States.Runtime', `These are no whole seconds: ${value}`);
+}
+
+/** The names that end an execution, whatever a state says. */
+const uncatchable = ['States.DataLimitExceeded', 'States.Runtime'];
+
+const matches = (names: string[], error: string) =>
+  names.includes(error) ||
+  (names.includes('States.ALL') && !uncatchable.includes(error)) ||
+  (names.includes('States.TaskFailed') && error !== 'States.Timeout' && !uncatchable.includes(error));
+
+/** An execution that was started. */
+export type Execution = {
+  name: string;
+  machine: string;
+  input: unknown;
+  startedAt: number;
+  /** Rejects with a {@link TaskError}. */
+  result: Promise<unknown>;
+  isRunning: boolean;
+  /** State transitions, which are what AWS charges; a retry is one as well. */
+  transitions: number;
+  /** Events in its history, of which it may have 25,000. */
+  events: number;
+  stop(): void;
+};
+
+/**
+ * @param machines definitions by the ARN under which they are started, in which nothing is left to substitute
+ * @param services by the end of a task's resource, such as `lambda:invoke`
+ */
+export function createStepFunctions(
+  machines: Record<string, Definition>,
+  services: Record<string, Service>,
+  clock: Clock = wallClock,
+) {
+  for (const { States, QueryLanguage } of Object.values(machines)) {
+    if (QueryLanguage !== 'JSONata') throw new Error('Only JSONata is known here.');
+    for (const [name, { Type, ...fields }] of Object.entries(States)) {
+      const unknown = Object.keys(fields).filter((field) => !knownFields[Type]?.includes(field));
+      if (!knownFields[Type] || unknown.length > 0)
+        throw new Error(`${name}: ${Type} with ${unknown} is not known here.`);
+    }
+  }
+  const executions: Execution[] = [];
+
+  /** Evaluates what stands between `{%` and `%}`, wherever it is in a value. */
+  async function evaluate(value: unknown, bindings: Json): Promise<unknown> {
+    if (typeof value === 'string') {
+      const [, text] = /^\{%(.*)%\}$/s.exec(value) ?? [];
+      if (text === undefined) return value;
+      let result: unknown;
+      try {
+        result = await compile(text).evaluate(null, bindings);
+      } catch (error) {
+        throw new TaskError('States.QueryEvaluationError', `${(error as Error).message}: ${text}`);
+      }
+      if (result === undefined) throw new TaskError('States.QueryEvaluationError', `There is no result: ${text}`);
+      // JSONata's lists have marks of their own.
+      const copy = JSON.stringify(result);
+      if (copy.length > MOST_BYTES) throw new TaskError('States.DataLimitExceeded', text);
+      return JSON.parse(copy);
+    }
+    if (Array.isArray(value)) return Promise.all(value.map((item) => evaluate(item, bindings)));
+    if (typeof value !== 'object' || value === null) return value;
+    const fields = Object.entries(value).map(async ([name, field]) => [name, await evaluate(field, bindings)]);
+    return Object.fromEntries(await Promise.all(fields));
+  }
+
+  /** One attempt at a task. Services end by themselves, so no time-out is needed here. */
+  async function perform({ Resource = '' }: State, args: Json, signal: AbortSignal): Promise<unknown> {
+    const [, resource = ''] = /:states:::(.*)$/.exec(Resource) ?? [];
+    const isStart = /^states:startExecution(\.sync:2)?$/.test(resource);
+    if (!services[resource] && !isStart) throw new Error(`There is no service ${resource} here.`);
+    const answer = await services[resource]?.(args as never);
+    if (!isStart) return answer;
+    const child = start(String(args['StateMachineArn']), args['Input'], args['Name'] as string | undefined);
+    if (!resource.endsWith('.sync:2')) return { ExecutionArn: child.name };
+    signal.addEventListener('abort', child.stop);
+    clock.working(-1);
+    try {
+      return { Output: await child.result, Input: args['Input'], Status: 'SUCCEEDED' };
+    } catch (error) {
+      if (!(error instanceof TaskError)) throw error;
+      const { name, message } = error;
+      throw new TaskError('States.TaskFailed', JSON.stringify({ Error: name, Cause: message, Status: 'FAILED' }));
+    } finally {
+      clock.working(1);
+      signal.removeEventListener('abort', child.stop);
+    }
+  }
+
+  async function run(execution: Execution, signal: AbortSignal): Promise<unknown> {
+    const { States, StartAt } = machines[execution.machine] as Definition;
+    const { name: id, input: executionInput, startedAt } = execution;
+    const Execution = { Id: id, Name: id, Input: executionInput, StartTime: new Date(startedAt).toISOString() };
+    const pause = (seconds: number) => {
+      clock.working(-1);
+      return clock.sleep(seconds * 1000, signal).finally(() => clock.working(1));
+    };
+    const variables: Json = {};
+    let input: unknown = executionInput ?? {};
+    for (let name: string | undefined = StartAt; name; ) {
+      signal.throwIfAborted();
+      const state: State | undefined = States[name];
+      if (!state) throw new Error(`There is no state ${name}.`);
+      execution.transitions += 1;
+      execution.events += 2;
+      const bound = (states: Json) => ({
+        ...variables,
+        states: { context: { Execution, State: { Name: name } }, input, ...states },
+        millis: () => clock.now(),
+        now: () => new Date(clock.now()).toISOString(),
+        // Step Functions has it in place of $eval.
+        parse: (text: string) => JSON.parse(text),
+      });
+      const plain = bound({});
+      /** Assign and Output see the variables as they were before. */
+      const leave = async ({ Assign, Output, Next }: Transition, states: Json, output: unknown) => {
+        const bindings = bound(states);
+        const assigned = (await evaluate(Assign ?? {}, bindings)) as Json;
+        input = Output === undefined ? output : await evaluate(Output, bindings);
+        if (JSON.stringify(input).length > MOST_BYTES) throw new TaskError('States.DataLimitExceeded', String(name));
+        Object.assign(variables, assigned);
+        name = Next;
+      };
+
+      switch (state.Type) {
+        case 'Pass':
+          await leave(state, {}, input);
+          break;
+        case 'Wait':
+          await pause(wholeSeconds(await evaluate(state.Seconds, plain)));
+          await leave(state, {}, input);
+          break;
+        case 'Choice': {
+          let taken: Transition = state.Default === undefined ? {} : { Next: state.Default };
+          for (const { Condition, ...rule } of state.Choices ?? []) {
+            const holds = await evaluate(Condition, plain);
+            if (typeof holds !== 'boolean')
+              throw new TaskError('States.QueryEvaluationError', `No boolean: ${Condition}`);
+            if (!holds) continue;
+            taken = rule;
+            break;
+          }
+          if (!taken.Next) throw new TaskError('States.NoChoiceMatched', name);
+          await leave(taken, {}, input);
+          break;
+        }
+        case 'Succeed':
+          return state.Output === undefined ? input : evaluate(state.Output, plain);
+        case 'Fail':
+          throw new TaskError(String(await evaluate(state.Error, plain)), String(await evaluate(state.Cause, plain)));
+        default:
+          for (let retries = 0; ; retries += 1) {
+            execution.events += state.Resource?.endsWith('.sync:2') ? 4 : 3;
+            try {
+              const args = (await evaluate(state.Arguments ?? {}, plain)) as Json;
+              wholeSeconds(await evaluate(state.TimeoutSeconds ?? 60, plain));
+              const result = await perform(state, args, signal);
+              await leave(state, { result }, result);
+              break;
+            } catch (error) {
+              signal.throwIfAborted();
+              if (!(error instanceof TaskError)) throw error;
+              const errorOutput = { Error: error.name, Cause: error.message };
+              const retrier = state.Retry?.find(({ ErrorEquals }) => matches(ErrorEquals, error.name));
+              if (retrier && retries < (retrier.MaxAttempts ?? 3)) {
+                const { IntervalSeconds = 1, BackoffRate = 2, MaxDelaySeconds = Number.POSITIVE_INFINITY } = retrier;
+                execution.transitions += 1;
+                await pause(Math.min(IntervalSeconds * BackoffRate ** retries, MaxDelaySeconds));
+                continue;
+              }
+              const catcher = state.Catch?.find(({ ErrorEquals }) => matches(ErrorEquals, error.name));
+              if (!catcher) throw error;
+              await leave(catcher, { errorOutput }, errorOutput);
+              break;
+            }
+          }
+      }
+    }
+    return input;
+  }
+
+  /**
+   * Starts an execution.
+   *
+   * @param machine under which ARN its definition is known
+   * @param name the same name with the same input is the same execution as long as it runs, and else refused
+   * @throws TaskError as Step Functions refuses a start
+   */
+  function start(machine: string, input: unknown, name = crypto.randomUUID() as string): Execution {
+    if (!machines[machine]) throw new TaskError('StepFunctions.StateMachineDoesNotExistException', machine);
+    const taken = executions.find((other) => other.machine === machine && other.name === name);
+    if (taken) {
+      if (taken.isRunning && JSON.stringify(taken.input) === JSON.stringify(input)) return taken;
+      throw new TaskError('StepFunctions.ExecutionAlreadyExistsException', name);
+    }
+    const controller = new AbortController();
+    const execution: Execution = {
+      name,
+      machine,
+      input,
+      startedAt: clock.now(),
+      result: Promise.resolve(),
+      isRunning: true,
+      transitions: 0,
+      events: 2,
+      stop: () => controller.abort(new TaskError('States.Aborted', 'The execution was stopped.')),
+    };
+    executions.push(execution);
+    clock.working(1);
+    execution.result = run(execution, controller.signal).finally(() => {
+      execution.isRunning = false;
+      clock.working(-1);
+    });
+    execution.result.catch(() => undefined);
+    return execution;
+  }
+
+  return { start, executions };
+}
