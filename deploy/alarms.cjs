@@ -21,13 +21,18 @@ const ofResource = (namespace, name, dimension, resource) => ({
   Dimensions: [{ Name: dimension, Value: { Ref: resource } }],
 });
 const ofFunction = (name) => ofResource('AWS/Lambda', name, 'FunctionName', 'GetLiveMigrationLambdaFunction');
+const ofMachines = (name) => ({
+  Namespace: 'AtlasLiveMigration',
+  MetricName: name,
+  Dimensions: [{ Name: 'service', Value: service }],
+});
 const ofWait = (name) => ofResource('AWS/States', name, 'StateMachineArn', 'AwaitLiveMigration');
 
 /** Fires when `metric` reaches `threshold` in each of `periods` periods. */
-const reaches = (threshold, metric, { periods = 1, statistic = { Statistic: 'Sum' } } = {}) => ({
+const reaches = (threshold, metric, { periods = 1, period = fiveMinutes, statistic = { Statistic: 'Sum' } } = {}) => ({
   ...metric,
   ...statistic,
-  Period: fiveMinutes,
+  Period: period,
   EvaluationPeriods: periods,
   ...(periods > 1 && metric.Namespace === 'AtlasLiveMigration' ? { DatapointsToAlarm: periods } : {}),
   Threshold: threshold,
@@ -95,15 +100,22 @@ const table = {
     reaches(1, ofFunction('Throttles')),
     'Lambda turned calls away. Raise reservedConcurrency, or the account limit of concurrent executions, or find the caller who asks too often (access log, field caller).',
   ],
-  // A wait may end as soon as the migration is ready, and then nobody asks any more: the last known state counts on.
-  CutoverNotStarted: [
-    holds(
-      'stillReady',
-      'FILL(ready, REPEAT)',
-      { ready: own('ReadyForCutover', 'Answered') },
-      { period: anHour, statistic: 'Maximum', periods: 24, datapoints: 23 },
-    ),
-    'A live migration was ready for cutover a day ago, and nobody who asked since saw it otherwise. The dashboard shows which one. Unless its cutover was started, start it in Atlas: 120 hours after it became ready it expires and has to begin anew.',
+  // The state machines count these themselves.
+  EventsRefused: [
+    reaches(1, ofMachines('EventsRefused'), { period: anHour }),
+    'The EventBridge bus did not take an event. It is put again each minute, and for up to an hour before a wait ends. Check that the bus in eventBusName exists, and that its policy lets this account put events.',
+  ],
+  RemindersRefused: [
+    reaches(1, ofMachines('RemindersRefused'), { period: anHour }),
+    'A reminder of a cutover that is due could not be started, or its message could not be sent. It is tried again. Check that the topic in alarmTopicArn exists and takes messages, and the errors in the log group of the state machines.',
+  ],
+  WaitsWithoutAnswer: [
+    reaches(1, ofMachines('PollsWithoutAnswer'), { period: anHour }),
+    'A wait has had no answer for an hour. It goes on by itself. The log lines of the function say why; the alarms about Atlas and the secret say what to do.',
+  ],
+  LostRounds: [
+    reaches(3, ofMachines('LostRounds'), { period: anHour }),
+    'Step Functions refused to start, or lost, executions of pollLiveMigration, and waits poll late. Look at the quotas of Step Functions in this account, and at the failed executions of pollLiveMigration.',
   ],
   WaitsFailed: [
     reaches(1, ofWait('ExecutionsFailed')),

@@ -7,6 +7,7 @@ const { readBaseUrl, baseUrlRule } = require('../lib/atlas/base-url.ts');
 const { readProxy, proxyRule } = require('../lib/proxy.ts');
 const httpApi = require('./http-api.cjs');
 const statements = require('./iam.cjs');
+const waiting = require('./waiting.cjs');
 
 /** What CloudWatch Logs accepts as a retention. */
 const retentions = [
@@ -86,17 +87,18 @@ const parameters = {
     isGood: optional((text) => /^arn:[\w-]+:kms:[\w-]+:\d{12}:key\/[\w-]+$/.test(text)),
     rule: 'must be the ARN of a KMS key',
   },
-  // SNS topic that gets the alarms; empty: they only change their colour.
+  // SNS topic that gets the alarms and the reminders of a cutover that is due; empty: alarms only change their colour.
   alarmTopicArn: {
     default: '',
     isGood: optional((text) => /^arn:[\w-]+:sns:[\w-]+:\d{12}:[\w-]+$/.test(text)),
     rule: 'must be the ARN of an SNS topic',
   },
-  // EventBridge bus that gets an event for each change of a live migration that is waited for.
+  // EventBridge bus that gets an event for each change of a live migration that is waited for: a name, or the ARN of a bus
+  // in another account, whose policy must let this account put events.
   eventBusName: {
     default: 'default',
-    isGood: (text) => /^[\w./-]{1,256}$/.test(text),
-    rule: 'must be the name of an EventBridge bus',
+    isGood: (text) => /^(arn:[\w-]+:events:[\w-]+:\d{12}:event-bus\/)?[\w./-]{1,256}$/.test(text),
+    rule: 'must be the name or ARN of an EventBridge bus',
   },
   // Subnets and security groups, comma-separated. Atlas's API access list wants a fixed address: the usual case is
   // private subnets behind a NAT gateway, whose address goes into the list.
@@ -160,6 +162,7 @@ async function deployment({ options, resolveVariable }) {
   return {
     ...httpApi({ ...values, ...lists }),
     statements: statements(values),
+    waiting: waiting(values),
     vpc: subnetIds.length > 0 ? { subnetIds, securityGroupIds } : null,
     reservedConcurrency: reservedConcurrency ? Number(reservedConcurrency) : null,
     alarmActions: alarmTopicArn ? [alarmTopicArn] : [],

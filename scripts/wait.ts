@@ -3,9 +3,10 @@
  * The progress goes to standard error, the document at the end to standard output.
  */
 
-import type { LiveMigration, StatusChanged } from '#contract';
+import type { LiveMigration } from '#contract';
 import { anotherDemoId, demoGroupId, demoIds } from '../embedded/demo-migrations.ts';
-import { startExecution, TaskError } from '../embedded/state-machine.ts';
+import { TaskError } from '../embedded/step-functions.ts';
+import { createWaiting, type Entry } from '../embedded/waiting.ts';
 import { readCommandLine, twoIds } from './command-line.ts';
 
 const usage = `Usage: npm run wait -- [GROUP_ID LIVE_MIGRATION_ID] [options]
@@ -67,12 +68,21 @@ const line = (text: string) => progress(text, '\n');
 
 const readiness = (ready: boolean | null) => (ready === null ? 'not known' : ready ? 'yes' : 'no');
 
+let wasReached = false;
+/** Ends at once where there was nobody from the beginning; npm start may also be started again meanwhile. */
+function notReached(why: string): never {
+  if (wasReached) throw new TaskError('Unreachable', why);
+  line(`${clock()}  ${why}`);
+  process.exit(1);
+}
+
 async function invoke(payload: unknown) {
   const url = new URL('/2015-03-31/functions/getLiveMigration/invocations', endpoint);
-  const response = await fetch(url, { method: 'POST', body: JSON.stringify(payload) }).catch(() => {
-    throw new TaskError('Unreachable', `Nothing answers at ${endpoint}. Is npm start running?`);
-  });
-  if (response.status !== 200) throw new TaskError('Unreachable', `There is no Lambda invoke endpoint at ${endpoint}.`);
+  const response = await fetch(url, { method: 'POST', body: JSON.stringify(payload) }).catch(() =>
+    notReached(`Nothing answers at ${endpoint}. Is npm start running?`),
+  );
+  if (response.status !== 200) notReached(`There is no Lambda invoke endpoint at ${endpoint}.`);
+  wasReached = true;
   const answer = (await response.json()) as LiveMigration & { errorType: string; errorMessage: string };
   if (response.headers.has('x-amz-function-error')) {
     progress(`${clock()}  ${answer.errorType}: ${answer.errorMessage}`);
@@ -85,29 +95,31 @@ async function invoke(payload: unknown) {
   return answer;
 }
 
-function putEvent({ Detail }: { Detail: StatusChanged }) {
+function putEvent({ Detail }: Entry) {
+  if (!('previousStatus' in Detail)) return;
   const { previousStatus, status, readyForCutover } = Detail;
   line(`${clock()}  event: ${previousStatus ?? 'start'} → ${status}, ready for cutover: ${readiness(readyForCutover)}`);
 }
 
 if (isDemo) line(`A demo migration begins: ${input.liveMigrationId}. It lasts two minutes.`);
-const execution = startExecution(input, { invoke, putEvent });
+const { startWait, stop } = createWaiting({ invoke, putEvent });
 
 process.on('SIGINT', () => {
-  execution.abort();
   line(`${clock()}  interrupted; the migration itself goes on`);
   process.exit(130);
 });
 
 try {
-  const document = await execution.result;
+  const document = await startWait(input).result;
   line(`${clock()}  done`);
   console.log(JSON.stringify(document, null, 2));
 } catch (error) {
-  const { name, message } = (error as { cause: Error }).cause;
+  const { name, message } = error as Error;
   const cause = message.startsWith('{') ? JSON.parse(message) : { errorMessage: message };
   // The cause is the document where the migration is over, and else what went wrong.
   line(`${clock()}  ${cause.errorMessage ? `${name}: ${cause.errorMessage}` : name}`);
   if (!cause.errorMessage) console.log(JSON.stringify(cause, null, 2));
   process.exitCode = exitCodes[name] ?? 1;
 }
+// A reminder would wait for days.
+stop();

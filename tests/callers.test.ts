@@ -3,13 +3,14 @@
 import { execFile } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { promisify } from 'node:util';
-import { StateMachine } from 'aws-local-stepfunctions';
 import { beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { atlasError } from '../embedded/atlas.ts';
 import { startInvokeEndpoint } from '../embedded/lambda-invoke.ts';
-import { startExecution, TaskError } from '../embedded/state-machine.ts';
+import { createStepFunctions, type Service, TaskError } from '../embedded/step-functions.ts';
+import { readDefinition } from '../embedded/waiting.ts';
 import { startGateway } from './support/gateway.ts';
 import { allIsWell, asTask, atlas, coldStart, document, groupId, liveMigrationId } from './support/harness.ts';
+import { virtualClock } from './support/virtual-clock.ts';
 
 const examples = new URL('../docs/examples/', import.meta.url);
 const read = (name: string) => readFileSync(new URL(name, examples), 'utf8');
@@ -68,44 +69,63 @@ describe('an internal app that signs', () => {
   });
 });
 
-/** Runs an example workflow; tasks are given by the name of their state. */
-async function runExample(name: string, tasks: Record<string, (parameters: never) => Promise<unknown>>) {
-  const machine = new StateMachine(JSON.parse(read(name)), { validationOptions: { checkArn: false } });
-  const execution = machine.run(
-    { groupId, liveMigrationId },
-    {
-      context: { Execution: { Id: 'parent' } },
-      overrides: { taskResourceLocalHandlers: tasks as never, retryIntervalOverrides: { GetLiveMigration: 0 } },
-    },
+/** Runs an example workflow in virtual time. Where it starts a wait, the deployed one runs. */
+async function runExample(name: string, invoke: (payload: unknown) => Promise<unknown>) {
+  const text = read(name).replace(
+    /\$\{(\w)(\w+)Arn\}/g,
+    (_, first: string, rest: string) => first.toLowerCase() + rest,
   );
-  return execution.result.catch((error: { cause: Error }) => error.cause);
+  const clock = virtualClock();
+  const begin = clock.now();
+  const services: Record<string, Service> = {
+    'lambda:invoke': async ({ Payload }: { Payload: unknown }) => ({ Payload: await invoke(Payload) }),
+    'events:putEvents': () => ({}),
+  };
+  const machines = {
+    example: JSON.parse(text),
+    awaitLiveMigration: readDefinition('awaitLiveMigration'),
+    pollLiveMigration: readDefinition('pollLiveMigration'),
+    remindOfCutover: readDefinition('remindOfCutover'),
+  };
+  const { start, executions } = createStepFunctions(machines, services, clock);
+  const result = await start('example', { groupId, liveMigrationId, other: 1 }).result.catch((error: Error) => error);
+  for (const execution of executions) execution.stop();
+  return { result, seconds: (clock.now() - begin) / 1000 };
 }
 
 describe('a Step Functions task', () => {
-  const ask = async () => {
-    const invoke = asTask(await coldStart(), 1500);
-    return runExample('ask-from-a-workflow.asl.json', {
-      GetLiveMigration: async ({ Payload }: { Payload: unknown }) => ({ Payload: await invoke(Payload) }),
-    });
-  };
+  const ask = async () => runExample('ask-from-a-workflow.asl.json', asTask(await coldStart(), 1500));
 
   test('gets the document', async () => {
-    expect(await ask()).toEqual(document);
+    expect(await ask()).toMatchObject({ result: document });
   });
 
-  test('is retried by the name of the failure', async () => {
+  test('is retried after a rate limit, a minute later at least', async () => {
     atlas.reply = (_request, count) =>
       count <= 2 ? { ...atlasError(429, 'RATE_LIMITED'), headers: { 'retry-after': '60' } } : undefined;
-    expect(await ask()).toEqual(document);
+    expect(await ask()).toEqual({ result: document, seconds: 60 + 120 });
     expect(atlas.counters.authenticated).toBe(3);
   });
+
+  test.each([...['ServiceException', 'AWSLambdaException', 'SdkClientException', 'TooManyRequestsException']])(
+    'is retried after Lambda.%s',
+    async (name) => {
+      let calls = 0;
+      const { result } = await runExample('ask-from-a-workflow.asl.json', async () => {
+        calls += 1;
+        if (calls === 1) throw new TaskError(`Lambda.${name}`, '');
+        return document;
+      });
+      expect(result).toEqual(document);
+    },
+  );
 
   test.each([
     ['RESOURCE_NOT_FOUND', 404, 'there is no such live migration'],
     ['ACCESS_FORBIDDEN', 403, 'somebody has to look at the key'],
   ])('is caught by the name of the failure: %s', async (code, status, result) => {
     atlas.reply = () => atlasError(status, code);
-    expect(await ask()).toBe(result);
+    expect(await ask()).toMatchObject({ result });
   });
 });
 
@@ -117,21 +137,12 @@ describe('a workflow that waits and then goes on', () => {
       asked += 1;
       return { status: 200, body: { _id: liveMigrationId, ...answers[Math.min(asked, answers.length) - 1] } };
     };
-    return runExample('wait-then-go-on.asl.json', {
-      WaitForCutover: async ({ Input }: { Input: unknown }) => {
-        const execution = startExecution(Input, { invoke, putEvent: () => undefined }, { waits: { Pause: 0 } });
-        // As Step Functions tells it: a child that failed is States.TaskFailed, with its description as the cause.
-        const Output = await execution.result.catch(({ cause: { name, message } }: { cause: Error }) => {
-          throw new TaskError('States.TaskFailed', JSON.stringify({ Status: 'FAILED', Error: name, Cause: message }));
-        });
-        return { Output };
-      },
-    });
+    return (await runExample('wait-then-go-on.asl.json', invoke)).result;
   };
 
   test('goes on when the migration is ready', async () => {
     const state = await waitAndGoOn([{ status: 'NEW' }, { status: 'WORKING', readyForCutover: true }]);
-    expect(state).toMatchObject({ groupId, wait: { document: { status: 'WORKING', readyForCutover: true } } });
+    expect(state).toMatchObject({ groupId, status: 'WORKING', readyForCutover: true });
   });
 
   test("fails under the wait's own name when it failed", async () => {

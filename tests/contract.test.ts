@@ -6,7 +6,6 @@ import { bundle, createConfig, lint } from '@redocly/openapi-core';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import { beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { LambdaHandler } from '../embedded/lambda-invoke.ts';
-import { definition } from '../embedded/state-machine.ts';
 import { failureNames, kindOf } from '../lib/core/failure.ts';
 import {
   allIsWell,
@@ -19,6 +18,7 @@ import {
   readEvent,
 } from './support/harness.ts';
 import { bringAbout } from './support/scenarios.ts';
+import { ids, says, wait } from './support/wait.ts';
 
 const schema = JSON.parse(readFileSync(new URL('../contract/contract.schema.json', import.meta.url), 'utf8'));
 const ajv = new Ajv2020({
@@ -79,33 +79,48 @@ test.each(['direct', 'step-functions-task'])('events/%s.json is a Question', (na
 });
 
 describe('the input of the wait: the schema and the state machine agree', () => {
-  const ids = readEvent('direct');
   const accepts = ajv.compile({ $ref: `${schema.$id}#/$defs/WaitInput` });
   test.each([
     [{}, true],
     [{ until: 'READY_FOR_CUTOVER' }, true],
-    [{ pollSeconds: 10, giveUpAfterSeconds: 7_776_000 }, true],
-    [{ pollSeconds: 1, giveUpAfterSeconds: 777_600 }, true],
+    [{ pollSeconds: 1, giveUpAfterSeconds: 7_776_000 }, true],
+    [{ pollSeconds: 3600, giveUpAfterSeconds: 1 }, true],
     [{ until: 'x' }, false],
     [{ pollSeconds: 0 }, false],
     [{ pollSeconds: 3601 }, false],
+    [{ pollSeconds: 1.5 }, false],
     [{ giveUpAfterSeconds: 7_776_001 }, false],
-    [{ pollSeconds: 9 }, false],
-    [{ pollSeconds: 9, giveUpAfterSeconds: 777_601 }, false],
     [{ pollSeconds: '60' }, false],
-  ])('%j: %s', (more, expected) => {
-    expect(accepts({ ...ids, ...more })).toBe(expected);
+    [{ groupId: undefined }, false],
+  ])('%j: %s', async (more, expected) => {
+    const input = JSON.parse(JSON.stringify({ ...ids, ...more }));
+    expect(accepts(input)).toBe(expected);
+    const { ending } = await wait({ atlas: () => says('COMPLETE') }, input);
+    expect('document' in (ending ?? {})).toBe(expected);
   });
 
-  test('the defaults are the same', () => {
+  test('the defaults are the same', async () => {
     const { until, pollSeconds, giveUpAfterSeconds } = schema.$defs.WaitInput.properties;
-    const states = definition.States as Record<string, { Parameters?: { defaults?: object } }>;
-    expect(states['Defaults']?.Parameters?.defaults).toEqual({
+    const { started } = await wait({ atlas: () => says('COMPLETE') });
+    const [round] = started('pollLiveMigration');
+    expect(round?.input).toMatchObject({
       until: until.default,
       pollSeconds: pollSeconds.default,
-      giveUpAfterSeconds: giveUpAfterSeconds.default,
+      endsAt: (round?.startedAt ?? 0) + giveUpAfterSeconds.default * 1000,
     });
   });
+});
+
+test('the events of a wait and of its reminder are what the schema says', async () => {
+  const { changes, reminders } = await wait(
+    { atlas: ({ hours }) => says(hours < 0.5 ? 'NEW' : 'WORKING', hours >= 1) },
+    { ...ids, pollSeconds: 600 },
+    { hours: 30 },
+  );
+  expect(changes).toHaveLength(3);
+  for (const detail of changes) expectValid('StatusChanged', detail);
+  expect(reminders).toHaveLength(1);
+  for (const { hours: _, ...detail } of reminders) expectValid('CutoverDue', detail);
 });
 
 describe('contract/openapi.yaml', () => {

@@ -1,73 +1,118 @@
 /**
- * The history of an execution is limited to 25,000 events. This computes from the ASL file how many a wait takes at
- * the worst, so that a new state or retry cannot break it unseen. The arithmetic is written down in docs/waiting.md.
+ * The history of an execution is limited to 25,000 events, and each state transition costs money. Both are counted here
+ * as the definitions run, for the longest waits that the input allows. The arithmetic is in docs/waiting.md.
  */
 
 import { expect, test } from 'vitest';
-import { definition } from '../embedded/state-machine.ts';
+import { createStepFunctions, type Definition, type Service, TaskError } from '../embedded/step-functions.ts';
+import { readDefinition } from '../embedded/waiting.ts';
+import { virtualClock } from './support/virtual-clock.ts';
+import { fails, ids, says, type World, wait } from './support/wait.ts';
 
 const LIMIT = 25_000;
+const longest = { ...ids, pollSeconds: 1, giveUpAfterSeconds: 7_776_000 };
 
-type State = {
-  Type: string;
-  Resource?: string;
-  Next?: string;
-  Default?: string;
-  Choices?: { Next: string; Variable?: string; NumericGreaterThanEquals?: number }[];
-  Catch?: { Next: string }[];
-  Retry?: { MaxAttempts: number }[];
-  Branches?: { States: Record<string, State> }[];
-};
-
-const states = definition.States as unknown as Record<string, State>;
-const [rounds = {}] = states['WaitOrGiveUp']?.Branches?.map((branch) => branch.States) ?? [];
-
-/** Entered and exited; a task is scheduled, started and succeeds in between, and `.sync` is also submitted. */
-const eventsOf = ({ Type, Resource = '', Retry = [] }: State): number => {
-  if (Type !== 'Task') return 2;
-  // A failed attempt, and the next one scheduled and started.
-  const retries = Retry.reduce((sum, { MaxAttempts }) => sum + 3 * MaxAttempts, 0);
-  return 5 + (Resource.includes('.sync') ? 1 : 0) + retries;
-};
-
-const successors = ({ Next, Default, Choices = [], Catch = [] }: State) =>
-  [Next, Default, ...Choices.map((choice) => choice.Next), ...Catch.map((catcher) => catcher.Next)].filter(
-    (name) => name !== undefined,
-  );
-
-/** The most events on any way from one state to another that passes no state twice. */
-function longestWay(all: Record<string, State>, from: string, to: string, passed: string[] = []): number {
-  const state = all[from];
-  if (!state || passed.includes(from)) return Number.NEGATIVE_INFINITY;
-  const after = successors(state).map((next) => (next === to ? 0 : longestWay(all, next, to, [...passed, from])));
-  return eventsOf(state) + Math.max(Number.NEGATIVE_INFINITY, ...after);
-}
-
-const eventsPerPoll = longestWay(states, 'Ask', 'Ask');
-const eventsPerRound = longestWay(rounds, 'Round', 'Round');
-const pollsPerRound = states['IsRoundFull']?.Choices?.[0]?.NumericGreaterThanEquals ?? Number.NaN;
-/** Started, the first Choice, the last Pass, and succeeded; the waiting execution has its first and last states. */
-const around = 50;
-
-test('the file has the loops that are counted here', () => {
-  expect({ eventsPerPoll, eventsPerRound, pollsPerRound }).toEqual({
-    eventsPerPoll: 40,
-    eventsPerRound: 26,
-    pollsPerRound: 500,
+test('a quiet poll costs three state transitions and nine events', async () => {
+  const costs = async (polls: number) => {
+    const { executions } = await wait({ atlas: ({ count }) => says(count < polls ? 'WORKING' : 'COMPLETE') });
+    const sum = (figure: 'transitions' | 'events') => executions.reduce((all, execution) => all + execution[figure], 0);
+    return { transitions: sum('transitions'), events: sum('events') };
+  };
+  const [some, more] = [await costs(10), await costs(110)];
+  expect({ transitions: more.transitions - some.transitions, events: more.events - some.events }).toEqual({
+    transitions: 300,
+    events: 900,
   });
 });
 
-test('an execution that polls stays within its history, if every task is retried to the end each time', () => {
-  expect(around + pollsPerRound * eventsPerPoll).toBeLessThanOrEqual(LIMIT);
+const down = () => fails('Made up');
+const worlds: [string, World][] = [
+  ['quiet', { atlas: () => says('WORKING') }],
+  ['all failing', { atlas: ({ count }) => (count === 1 ? says('WORKING') : down()) }],
+  ['a change at every poll', { atlas: ({ count }) => says(count % 2 ? 'NEW' : 'WORKING') }],
+  [
+    'a change at every poll, all of it refused',
+    {
+      atlas: ({ count }) => says(count % 2 ? 'NEW' : 'WORKING', true),
+      bus: down,
+      metrics: down,
+      start: (_, machine) => (machine === 'remindOfCutover' ? down() : undefined),
+    },
+  ],
+  [
+    'the end comes when the round is nearly full, and nothing can be told',
+    {
+      atlas: ({ executions }) => says((executions.at(-1)?.events ?? 0) > 23_980 ? 'COMPLETE' : 'WORKING'),
+      bus: ({ count }) => (count === 1 ? undefined : down()),
+    },
+  ],
+];
+
+test.each(worlds)('a round at a poll a second stays within its history, and fills 45 minutes: %s', async (_, world) => {
+  const { started } = await wait(world, { ...longest, giveUpAfterSeconds: 9000 });
+  const rounds = started('pollLiveMigration');
+  expect(rounds.length).toBeGreaterThan(1);
+  for (const { events } of rounds) expect(events).toBeLessThanOrEqual(LIMIT);
+  // The first one ends with the first answer.
+  const full = rounds.slice(1, -1);
+  for (const { startedAt } of full) {
+    const next = rounds.find((other) => other.startedAt > startedAt)?.input as { memory: { nextAt: number } };
+    expect(next.memory.nextAt - startedAt).toBeGreaterThanOrEqual(2_700_000);
+  }
 });
 
-test.each([
-  ['60 days at one poll a minute', 60, 60 * 86_400],
-  ['90 days at the shortest poll for that long', 10, 7_776_000],
-  ['9 days at one poll a second', 1, 777_600],
-])('the waiting execution stays within its history: %s', (_, pollSeconds, giveUpAfterSeconds) => {
-  const startedRounds = Math.ceil(giveUpAfterSeconds / pollSeconds / pollsPerRound);
-  // A start that is refused and retried is no matter of course: every fourth round is allowed all of its retries.
-  const retries = 18;
-  expect(around + startedRounds * (eventsPerRound - retries + retries / 4)).toBeLessThanOrEqual(LIMIT);
+test('no round of these is longer than the history that it counts itself', async () => {
+  const { started } = await wait({ atlas: () => says('WORKING') }, { ...longest, giveUpAfterSeconds: 9000 });
+  expect(started('pollLiveMigration')[1]?.events).toBeGreaterThan(23_900);
+});
+
+/** The execution that waits, beside rounds that are nothing but their time. */
+async function eventsOfWait(round: (count: number) => 'runs' | 'is refused' | 'is lost') {
+  let count = 0;
+  const clock = virtualClock();
+  const pollLiveMigration: Definition = {
+    QueryLanguage: 'JSONata',
+    StartAt: 'Which',
+    States: {
+      Which: {
+        Type: 'Choice',
+        Choices: [{ Condition: '{% $states.input.isLost = true %}', Next: 'Lost' }],
+        Default: 'Poll',
+      },
+      Lost: { Type: 'Fail', Error: 'Lost', Cause: 'Lost' },
+      Poll: { Type: 'Wait', Seconds: 2700, Next: 'Return' },
+      Return: {
+        Type: 'Succeed',
+        Output: { end: '{% "" %}', cause: '{% "" %}', document: '{% null %}', memory: {} },
+      },
+    },
+  };
+  const { start } = createStepFunctions(
+    { awaitLiveMigration: readDefinition('awaitLiveMigration'), pollLiveMigration },
+    {
+      'states:startExecution.sync:2': (({ Input }: { Input: object }) => {
+        count += 1;
+        const what = round(count);
+        if (what === 'is refused') throw new TaskError('StepFunctions.ThrottlingException', '');
+        if (what === 'is lost') Object.assign(Input, { isLost: true });
+      }) as Service,
+      'aws-sdk:cloudwatch:putMetricData': () => ({}),
+    },
+    clock,
+  );
+  const execution = start('awaitLiveMigration', longest);
+  await expect(execution.result).rejects.toMatchObject({ name: 'LiveMigrationWaitTimedOut' });
+  return execution.events;
+}
+
+test.each<[string, (count: number) => 'runs' | 'is refused' | 'is lost']>([
+  ['all rounds run', () => 'runs'],
+  ['no round can be started', () => 'is refused'],
+  ['all rounds are lost', () => 'is lost'],
+  ['every second round is lost', (count) => (count % 2 ? 'is lost' : 'runs')],
+  ['the first 180 are lost', (count) => (count <= 180 ? 'is lost' : 'runs')],
+])('the execution that waits for 90 days stays within its history: %s', async (_, round) => {
+  const events = await eventsOfWait(round);
+  expect(events).toBeGreaterThan(10_000);
+  expect(events).toBeLessThanOrEqual(LIMIT);
 });

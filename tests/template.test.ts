@@ -5,6 +5,7 @@ import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { loadAwsServiceSpec } from '@aws-cdk/aws-service-spec';
 import { beforeAll, describe, expect, test, vi } from 'vitest';
+import { parse } from 'yaml';
 import { packageService } from '../deploy/package-service.ts';
 import { atlasError } from '../embedded/atlas.ts';
 import { failureNames } from '../lib/core/failure.ts';
@@ -241,6 +242,13 @@ const statements = (template: Template, role: string) => {
   );
 };
 
+/** The text of a state machine's definition, and what is filled in. */
+const definitionOf = (template: Template, id: string) => {
+  const { DefinitionString } = template.Resources[id]?.Properties ?? {};
+  const { 'Fn::Sub': substitution } = DefinitionString as { 'Fn::Sub': [string, Record<string, unknown>] };
+  return { text: substitution[0], values: substitution[1] };
+};
+
 describe('least privilege', () => {
   const logs = [
     'Allow logs:CreateLogStream logs:CreateLogGroup logs:TagResource on arn:$AWS::Partition:logs:$AWS::Region:$AWS::AccountId:log-group:/aws/lambda/atlas-live-migration-dev*:*',
@@ -271,20 +279,80 @@ describe('least privilege', () => {
     ]);
   });
 
-  test('the state machine may invoke that function, use that bus, and start and stop its own kind', () => {
-    const name = 'atlas-live-migration-dev-awaitLiveMigration';
+  describe('a state machine may do what its tasks do, and nothing else', () => {
     const here = '$AWS::Region:$AWS::AccountId';
-    expect(statements(full, 'AwaitLiveMigrationRole')).toEqual([
-      'Allow lambda:InvokeFunction on GetLiveMigrationLambdaFunction,Arn',
-      `Allow events:PutEvents on arn:$AWS::Partition:events:${here}:event-bus/migrations`,
-      `Allow states:StartExecution on arn:$AWS::Partition:states:${here}:stateMachine:${name}`,
-      `Allow states:DescribeExecution states:StopExecution on arn:$AWS::Partition:states:${here}:execution:${name}:*`,
-      `Allow events:PutTargets events:PutRule events:DescribeRule on arn:$AWS::Partition:events:${here}:rule/StepFunctionsGetEventsForStepFunctionsExecutionRule`,
-    ]);
+    const machine = (type: string, name: string) =>
+      `arn:$AWS::Partition:states:${here}:${type}:atlas-live-migration-dev-${name}`;
+    const count = 'Allow cloudwatch:PutMetricData on *';
+    const always = [
+      'Allow logs:CreateLogDelivery logs:GetLogDelivery logs:UpdateLogDelivery logs:DeleteLogDelivery logs:ListLogDeliveries logs:PutResourcePolicy logs:DescribeResourcePolicies logs:DescribeLogGroups on *',
+      'Allow xray:PutTraceSegments xray:PutTelemetryRecords xray:GetSamplingRules xray:GetSamplingTargets on *',
+    ];
+    const ask = 'Allow lambda:InvokeFunction on GetLiveMigrationLambdaFunction,Arn';
+    const tell = `Allow events:PutEvents on arn:$AWS::Partition:events:${here}:event-bus/migrations`;
+
+    test.each([
+      [
+        'AwaitLiveMigrationRole',
+        [
+          `Allow states:StartExecution on ${machine('stateMachine', 'pollLiveMigration')}`,
+          `Allow states:DescribeExecution states:StopExecution on ${machine('execution', 'pollLiveMigration')}:*`,
+          `Allow events:PutTargets events:PutRule events:DescribeRule on arn:$AWS::Partition:events:${here}:rule/StepFunctionsGetEventsForStepFunctionsExecutionRule`,
+          count,
+        ],
+      ],
+      [
+        'PollLiveMigrationRole',
+        [ask, tell, `Allow states:StartExecution on ${machine('stateMachine', 'remindOfCutover')}`, count],
+      ],
+      ['RemindOfCutoverRole', [ask, tell, `Allow sns:Publish on ${everything.alarmTopicArn}`, count]],
+    ])('%s', (role, expected) => {
+      expect(statements(full, role)).toEqual([...expected, ...always]);
+      expect(JSON.stringify(full.Resources[role]?.Properties['Policies'])).toContain(
+        '{"StringEquals":{"cloudwatch:namespace":"AtlasLiveMigration"}}',
+      );
+    });
+
+    test('without a topic, no message may be sent', () => {
+      expect(statements(plain, 'RemindOfCutoverRole').join()).not.toContain('sns');
+    });
+
+    test('only Step Functions takes each role, for its own machine in this account', () => {
+      for (const name of ['awaitLiveMigration', 'pollLiveMigration', 'remindOfCutover']) {
+        const role = `${name[0]?.toUpperCase()}${name.slice(1)}Role`;
+        expect(full.Resources[role]?.Properties['AssumeRolePolicyDocument']).toEqual({
+          Version: '2012-10-17',
+          Statement: [
+            {
+              Effect: 'Allow',
+              Principal: { Service: 'states.amazonaws.com' },
+              Action: 'sts:AssumeRole',
+              Condition: {
+                StringEquals: { 'aws:SourceAccount': { Ref: 'AWS::AccountId' } },
+                ArnLike: {
+                  'aws:SourceArn': {
+                    'Fn::Sub': `arn:\${AWS::Partition}:states:\${AWS::Region}:\${AWS::AccountId}:stateMachine:atlas-live-migration-dev-${name}`,
+                  },
+                },
+              },
+            },
+          ],
+        });
+      }
+    });
+
+    test('a bus in another account is used by its ARN', async () => {
+      const eventBusName = 'arn:aws:events:eu-central-1:210987654321:event-bus/central';
+      const template = await packageWith({ eventBusName });
+      for (const role of ['PollLiveMigrationRole', 'RemindOfCutoverRole']) {
+        expect(statements(template, role)).toContain(`Allow events:PutEvents on ${eventBusName}`);
+      }
+      expect(definitionOf(template, 'PollLiveMigration').values).toMatchObject({ EventBusName: eventBusName });
+    });
   });
 
   test('no other role is there', () => {
-    expect(ofType(full, 'AWS::IAM::Role')).toHaveLength(2);
+    expect(ofType(full, 'AWS::IAM::Role')).toHaveLength(4);
     expect(ofType(full, 'AWS::IAM::Policy')).toHaveLength(0);
   });
 });
@@ -295,7 +363,7 @@ test.each([
 ])('every log group of the %s template is kept for %i days', (which, days) => {
   const template = which === 'plain' ? plain : full;
   const groups = ofType(template, 'AWS::Logs::LogGroup');
-  expect(groups).toHaveLength(2);
+  expect(groups).toHaveLength(3);
   for (const { Properties } of groups) expect(Properties['RetentionInDays']).toBe(days);
 });
 
@@ -315,15 +383,49 @@ test('access logs are JSON', () => {
   ]);
 });
 
-test('the state machine gets the function, the bus and the file as it is', () => {
-  const machine = only(full, 'AWS::StepFunctions::StateMachine');
-  expect(machine['DefinitionSubstitutions']).toEqual({
-    GetLiveMigrationArn: { 'Fn::GetAtt': ['GetLiveMigrationLambdaFunction', 'Arn'] },
-    EventBusName: 'migrations',
+describe('state machines', () => {
+  test.each([
+    ['AwaitLiveMigration', 'await-live-migration', { PollLiveMigrationArn: { Ref: 'PollLiveMigration' } }],
+    [
+      'PollLiveMigration',
+      'poll-live-migration',
+      {
+        GetLiveMigrationArn: { 'Fn::GetAtt': ['GetLiveMigrationLambdaFunction', 'Arn'] },
+        EventBusName: 'migrations',
+        RemindOfCutoverArn: { Ref: 'RemindOfCutover' },
+      },
+    ],
+    [
+      'RemindOfCutover',
+      'remind-of-cutover',
+      {
+        GetLiveMigrationArn: { 'Fn::GetAtt': ['GetLiveMigrationLambdaFunction', 'Arn'] },
+        EventBusName: 'migrations',
+        AlarmTopicArn: everything.alarmTopicArn,
+      },
+    ],
+  ])('%s is the file as it is, and all that the file leaves open is filled in', (id, file, open) => {
+    const { text, values } = definitionOf(full, id);
+    expect(JSON.parse(text)).toEqual(parse(readFileSync(join(root, `deploy/${file}.asl.yml`), 'utf8')));
+    expect(values).toEqual({ ...open, Service: 'atlas-live-migration-dev' });
+    const holes = new Set([...text.matchAll(/\$\{([\w:]+)\}/g)].map(([, name]) => name));
+    expect(holes).toEqual(new Set([...Object.keys(values), 'AWS::Partition']));
   });
-  expect(machine['Definition']).toEqual(
-    JSON.parse(readFileSync(join(root, 'deploy/await-live-migration.asl.json'), 'utf8')),
-  );
+
+  test('log errors without data, and are traced', () => {
+    const machines = ofType(full, 'AWS::StepFunctions::StateMachine');
+    expect(machines).toHaveLength(3);
+    for (const { Properties } of machines) {
+      expect(Properties).toMatchObject({
+        LoggingConfiguration: {
+          Level: 'ERROR',
+          IncludeExecutionData: false,
+          Destinations: [{ CloudWatchLogsLogGroup: { LogGroupArn: { 'Fn::GetAtt': ['WaitingLogGroup', 'Arn'] } } }],
+        },
+        TracingConfiguration: { Enabled: true },
+      });
+    }
+  });
 });
 
 describe('metrics', () => {
@@ -342,13 +444,16 @@ describe('metrics', () => {
     atlas.reply = () => atlasError(403, 'ACCESS_FORBIDDEN');
     await ask(handler);
     const lines = output.lines().filter((line) => '_aws' in line) as Emf[];
-    return new Set(
-      lines.flatMap(({ _aws }) =>
+    // The state machines count for themselves.
+    const counted = ['EventsRefused', 'RemindersRefused', 'PollsWithoutAnswer', 'LostRounds'];
+    return new Set([
+      ...counted.map((name) => `AtlasLiveMigration ${name} service`),
+      ...lines.flatMap(({ _aws }) =>
         _aws.CloudWatchMetrics.flatMap(({ Namespace, Dimensions, Metrics }) =>
           Metrics.flatMap(({ Name }) => Dimensions.map((names) => [Namespace, Name, ...[...names].sort()].join(' '))),
         ),
       ),
-    );
+    ]);
   }
 
   test('each failure that somebody has to act on raises an alarm', () => {
@@ -481,7 +586,8 @@ describe('parameters that are wrong are named before anything is deployed', () =
     [{ logRetentionDays: '2' }, 'logRetentionDays must be one of 1, 3, 5'],
     [{ kmsKeyArn: 'alias/key' }, 'kmsKeyArn must be the ARN of a KMS key'],
     [{ alarmTopicArn: 'alarms' }, 'alarmTopicArn must be the ARN of an SNS topic'],
-    [{ eventBusName: 'my bus' }, 'eventBusName must be the name of an EventBridge bus'],
+    [{ eventBusName: 'my bus' }, 'eventBusName must be the name or ARN of an EventBridge bus'],
+    [{ eventBusName: 'arn:aws:sns:eu-west-1:123456789012:bus' }, 'eventBusName must be the name or ARN'],
     [{ subnetIds: 'subnet-1' }, 'subnetIds and securityGroupIds are needed together'],
     [{ subnetIds: 'vpc-1', securityGroupIds: 'sg-1' }, 'subnetIds must be ids of subnets'],
     [{ httpsProxy: 'proxy.example.com:3128' }, 'httpsProxy must be an http or https URL such as'],

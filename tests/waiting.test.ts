@@ -1,50 +1,38 @@
-/** The state machine that waits: the deployed ASL file under a local interpreter, the real handler, an embedded Atlas. */
+/** The state machine that waits: the deployed definitions in virtual time, and what its caller and the bus see of it. */
 
+import { createRequire } from 'node:module';
 import { beforeEach, describe, expect, test } from 'vitest';
-import type { StatusChanged } from '#contract';
 import { atlasError, type Reply } from '../embedded/atlas.ts';
-import { definition, type Options, type Services, startExecution, TaskError } from '../embedded/state-machine.ts';
+import { readDefinition } from '../embedded/waiting.ts';
 import { allIsWell, asTask, atlas, coldStart, groupId, liveMigrationId } from './support/harness.ts';
+import { changesOf, fails, ids, says, topic, type World, wait } from './support/wait.ts';
 
 beforeEach(allIsWell);
 
-const ids = { groupId, liveMigrationId };
-/** No poll waits and no retry backs off; what the file says about that is tested below. */
-const atOnce: Options = { waits: { Pause: 0 }, retries: { Ask: 0, Report: 0, Round: 0 } };
+/** It has no types. */
+const aslValidator: (definition: object) => { isValid: boolean; errorsText?: (separator: string) => string } =
+  createRequire(import.meta.url)('asl-validator');
 
-type Ending = { document: unknown } | { error: string; cause: string };
-
-/** Lets Atlas say one thing after the other, the last one for ever, and waits for the end. */
-async function wait(
-  answers: (object | Reply)[],
-  input: unknown = ids,
-  { options = {} as Options, services = {} as Partial<Services> } = {},
-) {
+/** The real function and an embedded Atlas, which says one thing after the other, the last one for ever. */
+async function waitWithFunction(answers: (object | Reply)[], input: unknown = ids, world: Partial<World> = {}) {
   const handler = await coldStart();
-  const events: StatusChanged[] = [];
-  const entries: object[] = [];
   let asked = 0;
   atlas.reply = () => {
     const answer = answers[Math.min(asked, answers.length - 1)] ?? {};
     return 'body' in answer ? (answer as Reply) : { status: 200, body: { _id: liveMigrationId, ...answer } };
   };
-  const invoke = (payload: unknown) =>
-    asTask(handler)(payload).finally(() => {
-      asked += 1;
-    });
-  const putEvent: Services['putEvent'] = ({ Detail, ...entry }) => {
-    events.push(Detail);
-    entries.push(entry);
-  };
-  const ending = await startExecution(input, { invoke, putEvent, ...services }, { ...atOnce, ...options }).result.then(
-    (document): Ending => ({ document }),
-    (error: { cause: Error }): Ending => ({ error: error.cause.name, cause: error.cause.message }),
+  const ask = asTask(handler, 1500);
+  return wait(
+    {
+      atlas: () =>
+        ask(ids).finally(() => {
+          asked += 1;
+        }) as never,
+      ...world,
+    },
+    input,
   );
-  return { ending, events, entries, asked: () => asked };
 }
-
-const changes = (events: StatusChanged[]) =>
-  events.map(({ previousStatus, status, readyForCutover }) => [previousStatus, status, readyForCutover]);
 
 const working = (lagTimeSeconds: number | null, readyForCutover: boolean | null = false) => ({
   status: 'WORKING',
@@ -54,7 +42,7 @@ const working = (lagTimeSeconds: number | null, readyForCutover: boolean | null 
 
 describe('until TERMINAL', () => {
   test('NEW, WORKING, ready for cutover, COMPLETE: the document, and one event for each change', async () => {
-    const { ending, events, entries } = await wait([
+    const { ending, changes, entries } = await waitWithFunction([
       { status: 'NEW' },
       { status: 'NEW' },
       working(600),
@@ -65,14 +53,14 @@ describe('until TERMINAL', () => {
       { status: 'COMPLETE' },
     ]);
     expect(ending).toMatchObject({ document: { id: liveMigrationId, groupId, status: 'COMPLETE', terminal: true } });
-    expect(changes(events)).toEqual([
+    expect(changesOf(changes)).toEqual([
       [null, 'NEW', null],
       ['NEW', 'WORKING', false],
       ['WORKING', 'WORKING', true],
       ['WORKING', 'WORKING', null],
       ['WORKING', 'COMPLETE', null],
     ]);
-    expect(events[2]).toEqual({
+    expect(changes[2]).toEqual({
       id: liveMigrationId,
       groupId,
       status: 'WORKING',
@@ -84,7 +72,7 @@ describe('until TERMINAL', () => {
       previousStatus: 'WORKING',
     });
     const entry = {
-      EventBusName: expect.stringContaining('EventBusName'),
+      EventBusName: 'default',
       Source: 'atlas.live-migration',
       DetailType: 'Live Migration Status Changed',
     };
@@ -92,29 +80,34 @@ describe('until TERMINAL', () => {
   });
 
   test('FAILED ends as LiveMigrationFailed, with the document as the cause', async () => {
-    const { ending, events } = await wait([working(10), { status: 'FAILED' }]);
+    const { ending, changes } = await waitWithFunction([working(10), { status: 'FAILED' }]);
     expect(ending).toMatchObject({ error: 'LiveMigrationFailed' });
     expect(JSON.parse((ending as { cause: string }).cause)).toMatchObject({ id: liveMigrationId, status: 'FAILED' });
-    expect(changes(events)).toEqual([
+    expect(changesOf(changes)).toEqual([
       [null, 'WORKING', false],
       ['WORKING', 'FAILED', null],
     ]);
   });
 
   test('EXPIRED ends as LiveMigrationExpired', async () => {
-    const { ending } = await wait([working(1, true), { status: 'EXPIRED' }]);
+    const { ending } = await waitWithFunction([working(1, true), { status: 'EXPIRED' }]);
     expect(ending).toMatchObject({ error: 'LiveMigrationExpired' });
   });
 
   test('ready for cutover is not the end', async () => {
-    const { ending, asked } = await wait([working(1, true), working(1, true), { status: 'COMPLETE' }]);
+    const { ending, polls } = await waitWithFunction([working(1, true), working(1, true), { status: 'COMPLETE' }]);
     expect(ending).toMatchObject({ document: { status: 'COMPLETE' } });
-    expect(asked()).toBe(3);
+    expect(polls).toHaveLength(3);
   });
 
   test('a status that nobody knows is waited out', async () => {
-    const { ending } = await wait([{ status: 'PENDING' }, { status: null }, { status: 'COMPLETE' }]);
+    const { ending } = await waitWithFunction([{ status: 'PENDING' }, { status: null }, { status: 'COMPLETE' }]);
     expect(ending).toMatchObject({ document: { status: 'COMPLETE' } });
+  });
+
+  test('the function is asked for the two ids and nothing else', async () => {
+    const { payloads } = await waitWithFunction([{ status: 'NEW' }, { status: 'COMPLETE' }], { ...ids, other: 'x' });
+    expect(payloads).toEqual([ids, ids]);
   });
 });
 
@@ -122,13 +115,13 @@ describe('until READY_FOR_CUTOVER', () => {
   const input = { ...ids, until: 'READY_FOR_CUTOVER' };
 
   test('ends as soon as it is true', async () => {
-    const { ending, events, asked } = await wait(
+    const { ending, changes, polls } = await waitWithFunction(
       [{ status: 'NEW' }, working(9), working(1, true), { status: 'COMPLETE' }],
       input,
     );
     expect(ending).toMatchObject({ document: { status: 'WORKING', readyForCutover: true } });
-    expect(asked()).toBe(3);
-    expect(changes(events).at(-1)).toEqual(['WORKING', 'WORKING', true]);
+    expect(polls).toHaveLength(3);
+    expect(changesOf(changes).at(-1)).toEqual(['WORKING', 'WORKING', true]);
   });
 
   test.each([
@@ -136,266 +129,346 @@ describe('until READY_FOR_CUTOVER', () => {
     ['FAILED', { error: 'LiveMigrationFailed' }],
     ['EXPIRED', { error: 'LiveMigrationExpired' }],
   ])('ends on %s too', async (status, expected) => {
-    const { ending } = await wait([working(9), { status }], input);
+    const { ending } = await waitWithFunction([working(9), { status }], input);
     expect(ending).toMatchObject(expected);
   });
 
-  test('FAILED is a failure even where Atlas still says ready', async () => {
-    const { ending } = await wait([{ status: 'FAILED', readyForCutover: true }], input);
-    expect(ending).toMatchObject({ error: 'LiveMigrationFailed' });
+  test.each([
+    ['FAILED', 'LiveMigrationFailed'],
+    ['EXPIRED', 'LiveMigrationExpired'],
+  ])('%s is a failure even where Atlas still says ready', async (status, error) => {
+    const { ending } = await waitWithFunction([{ status, readyForCutover: true }], input);
+    expect(ending).toMatchObject({ error });
   });
 });
 
-describe('failures of the adapter', () => {
-  const unavailable = { status: 503, body: 'Server Error' };
-
-  test('a spell of 503 does not end the wait, and reports nothing', async () => {
-    const { ending, events, asked } = await wait([working(9), ...Array(10).fill(unavailable), { status: 'COMPLETE' }]);
-    expect(ending).toMatchObject({ document: { status: 'COMPLETE' } });
-    expect(changes(events)).toEqual([
-      [null, 'WORKING', false],
-      ['WORKING', 'COMPLETE', null],
-    ]);
-    expect(asked()).toBe(12);
-  });
-
-  test('each of them is asked for again three times before the next poll', () => {
-    const { Ask } = definition.States as Record<
-      string,
-      { Retry: { ErrorEquals: string[]; MaxAttempts: number }[]; Catch: { ErrorEquals: string[] }[] }
-    >;
-    expect(Ask?.Retry).toMatchObject([{ MaxAttempts: 3 }]);
-    expect(Ask?.Catch[0]?.ErrorEquals).toEqual(Ask?.Retry[0]?.ErrorEquals);
-  });
-
-  test('a time-out does not end the wait', async () => {
-    let late = 2;
-    const { ending } = await wait([{ status: 'COMPLETE' }], ids, {
-      services: {
-        invoke: () => {
-          late -= 1;
-          if (late >= 0) throw new TaskError('AtlasTimedOut', '{}');
-          return Promise.resolve({ id: liveMigrationId, status: 'COMPLETE', readyForCutover: null });
-        },
-      },
-    });
-    expect(ending).toMatchObject({ document: { status: 'COMPLETE' } });
-  });
-
-  const limit = (seconds: string) => ({ ...atlasError(429, 'RATE_LIMITED'), headers: { 'retry-after': seconds } });
-
-  test.each([
-    ['longer than a poll is waited out as Atlas asks', '3599', 60, 3599],
-    ['shorter than a poll changes nothing', '59', 60, 60],
-    ['as long as a poll changes nothing', '60', 60, 60],
-  ])('a rate limit %s', async (_, retryAfter, pollSeconds, expected) => {
-    const pauses: unknown[] = [];
-    const observe: Options['observe'] = ({ type, state }) => {
-      if (type === 'StateEntered' && state?.name === 'Pause')
-        pauses.push((state.input as { wait: { pauseSeconds: number } }).wait.pauseSeconds);
-    };
-    const { ending } = await wait(
-      [limit(retryAfter), working(9), { status: 'COMPLETE' }],
-      { ...ids, pollSeconds },
-      { options: { observe } },
-    );
-    expect(ending).toMatchObject({ document: { status: 'COMPLETE' } });
-    expect(pauses).toEqual([expected, pollSeconds]);
-  });
-
+describe('failures of the function', () => {
   test.each([
     ['a key without access', atlasError(403, 'ACCESS_FORBIDDEN'), 'AtlasAccessDenied'],
     ['an unknown project', atlasError(404, 'GROUP_NOT_FOUND'), 'ProjectNotFound'],
     ['an unknown live migration', atlasError(404, 'RESOURCE_NOT_FOUND'), 'LiveMigrationNotFound'],
     ['an answer not understood', { status: 200, body: 'x' }, 'AtlasUnexpectedAnswer'],
-  ])('%s ends the wait under its own name', async (_, answer, error) => {
-    const { ending, asked } = await wait([working(9), answer]);
+  ])('%s ends a wait that has no answer yet, under its own name', async (_, answer, error) => {
+    const { ending, polls } = await waitWithFunction([answer]);
     expect(ending).toMatchObject({ error });
     expect(JSON.parse((ending as { cause: string }).cause)).toMatchObject({
       errorType: error,
       errorMessage: expect.stringMatching(/\.$/),
     });
-    expect(asked()).toBe(2);
+    expect(polls).toHaveLength(1);
   });
 
-  test('a refused key ends the wait under its own name', async () => {
+  test('one HTML page with status 200 does not end a wait that had an answer', async () => {
+    const { ending } = await waitWithFunction([working(9), { status: 200, body: '<html>' }, { status: 'COMPLETE' }]);
+    expect(ending).toMatchObject({ document: { status: 'COMPLETE' } });
+  });
+
+  test('a refused key ends a wait that has no answer yet', async () => {
     atlas.keys = {};
-    expect((await wait([{}])).ending).toMatchObject({ error: 'AtlasCredentialsRejected' });
+    expect((await waitWithFunction([{}])).ending).toMatchObject({ error: 'AtlasCredentialsRejected' });
+  });
+
+  const minutes = (polls: number[]) => polls.map((hours) => Math.round(hours * 60 * 100) / 100);
+  const complete = says('COMPLETE');
+
+  test.each([
+    [60, [0, 1, 1 + 1 / 6, 1.5, 2 + 1 / 6, 3 + 1 / 6]],
+    [1, [0, 1 / 60, 2 / 60, 3 / 60, 4 / 60, 5 / 60]],
+    [3600, [0, 60, 60 + 1 / 6, 60.5, 61 + 1 / 6, 62.5]],
+  ])(
+    'with a poll each %i s, it asks again after 10 s, 20 s, 40 s, …, but not less often',
+    async (pollSeconds, expected) => {
+      const { polls } = await wait(
+        {
+          atlas: ({ count }) => (count === 1 ? says('NEW') : count < 6 ? fails('AtlasUnavailable') : complete),
+        },
+        { ...ids, pollSeconds },
+      );
+      expect(minutes(polls)).toEqual(expected.map((minute) => Math.round(minute * 100) / 100));
+    },
+  );
+
+  test.each([
+    [1, 60],
+    [60, 60],
+    [90, 90],
+    [3600, 3600],
+  ])('after a rate limit with a poll each %i s, it asks after %i s', async (pollSeconds, expected) => {
+    const { polls } = await wait(
+      { atlas: ({ count }) => (count === 1 ? fails('AtlasRateLimited') : complete) },
+      { ...ids, pollSeconds },
+    );
+    expect(polls.map((hours) => Math.round(hours * 3600))).toEqual([0, expected]);
   });
 });
 
 describe('events', () => {
-  test('one that the bus does not take is put again, and nothing is remembered until it does', async () => {
-    const events: StatusChanged[] = [];
-    let refused = 0;
-    const { ending } = await wait([working(9), working(9), working(1, true), { status: 'COMPLETE' }], ids, {
-      services: {
-        putEvent: ({ Detail }) => {
-          // All four attempts of the first poll, and the first of the second.
-          refused += 1;
-          if (refused <= 5) throw new TaskError('EventBridge.FailedEntry', 'throttled');
-          events.push(Detail);
-        },
-      },
-    });
+  const bus =
+    (refused: number, name = 'EventBridge.FailedEntry'): World['bus'] =>
+    ({ count }) =>
+      count <= refused ? fails(name) : undefined;
+  /** NEW, WORKING a quarter of an hour later, COMPLETE after another one. */
+  const course: World['atlas'] = ({ hours }) => says(hours < 0.25 ? 'NEW' : hours < 0.5 ? 'WORKING' : 'COMPLETE');
+
+  test.each(['EventBridge.FailedEntry', 'EventBridge.ResourceNotFoundException', 'States.Timeout', 'Nonsense'])(
+    'one that the bus refuses with %s is put again with the next poll, and counted',
+    async (name) => {
+      const { changes, counts, ending } = await wait({ atlas: course, bus: bus(3, name) });
+      expect(ending).toMatchObject({ document: { status: 'COMPLETE' } });
+      expect(changesOf(changes)).toEqual([
+        [null, 'NEW', null],
+        ['NEW', 'WORKING', null],
+        ['WORKING', 'COMPLETE', null],
+      ]);
+      expect(counts).toEqual({ EventsRefused: 3 });
+    },
+  );
+
+  test('changes that the bus missed are told as one, from the last status that it took', async () => {
+    const refusing: World['bus'] = ({ hours }) =>
+      hours > 0.1 && hours < 0.85 ? fails('EventBridge.FailedEntry') : undefined;
+    const { changes, ending, endedAfterHours } = await wait({ atlas: course, bus: refusing });
+    expect(changesOf(changes)).toEqual([
+      [null, 'NEW', null],
+      ['NEW', 'COMPLETE', null],
+    ]);
     expect(ending).toMatchObject({ document: { status: 'COMPLETE' } });
-    expect(changes(events)).toEqual([
-      [null, 'WORKING', false],
-      ['WORKING', 'WORKING', true],
-      ['WORKING', 'COMPLETE', null],
+    expect(endedAfterHours).toBeGreaterThan(0.85);
+    expect(endedAfterHours).toBeLessThan(0.95);
+  });
+
+  test('it is put again once a minute at most, also at a poll a second', async () => {
+    const { counts, changes } = await wait({ atlas: course, bus: bus(5) }, { ...ids, pollSeconds: 1 });
+    expect(counts).toEqual({ EventsRefused: 5 });
+    // After five refusals, a minute each.
+    expect(changes[0]).toMatchObject({ status: 'NEW', previousStatus: null });
+    const { counts: tooMany } = await wait({ atlas: course, bus: bus(1000) }, { ...ids, pollSeconds: 1 });
+    // Half an hour of polls, and the hour after the end, in which it is tried every two minutes.
+    expect(tooMany['EventsRefused']).toBeGreaterThanOrEqual(30 + 29);
+    expect(tooMany['EventsRefused']).toBeLessThanOrEqual(30 + 31);
+  });
+
+  test.each<[string, World['atlas'], object]>([
+    ['COMPLETE', () => says('COMPLETE'), { document: { status: 'COMPLETE' } }],
+    ['FAILED', () => says('FAILED'), { error: 'LiveMigrationFailed' }],
+    ['EXPIRED', () => says('EXPIRED'), { error: 'LiveMigrationExpired' }],
+    [
+      'the live migration is gone',
+      ({ count }) => (count < 3 ? says('NEW') : fails('LiveMigrationNotFound')),
+      { error: 'LiveMigrationNotFound' },
+    ],
+  ])('before a wait ends, its last event is tried for an hour: %s', async (_, atlasSays, expected) => {
+    const gone = await wait({ atlas: atlasSays, bus: () => fails('EventBridge.FailedEntry') });
+    expect(gone.ending).toMatchObject(expected);
+    expect(gone.endedAfterHours).toBeGreaterThanOrEqual(1);
+    expect(gone.endedAfterHours).toBeLessThan(1.1);
+    expect(gone.changes).toEqual([]);
+    const back = await wait({
+      atlas: atlasSays,
+      bus: ({ hours }) => (hours < 0.7 ? fails('EventBridge.FailedEntry') : undefined),
+    });
+    expect(back.ending).toMatchObject(expected);
+    expect(back.endedAfterHours).toBeLessThan(0.75);
+    expect(back.changes).toHaveLength(1);
+  });
+
+  test('an event that is refused while the first answer is handed over is not lost', async () => {
+    const { changes } = await wait({ atlas: ({ count }) => says(count < 3 ? 'NEW' : 'COMPLETE'), bus: bus(1) });
+    expect(changesOf(changes)).toEqual([
+      [null, 'NEW', null],
+      ['NEW', 'COMPLETE', null],
     ]);
   });
 
-  test('a bus that is gone does not keep the end from the caller', async () => {
-    const { ending } = await wait([working(9), { status: 'COMPLETE' }], ids, {
-      services: {
-        putEvent: () => {
-          throw new TaskError('EventBridge.ResourceNotFoundException', 'no such bus');
-        },
-      },
+  test('an event that is untold when Atlas does not answer any more is put all the same', async () => {
+    const { changes } = await wait({
+      atlas: ({ count }) => (count === 1 ? says('NEW') : count < 40 ? fails('AtlasUnavailable') : says('COMPLETE')),
+      bus: ({ hours }) => (hours < 0.3 ? fails('EventBridge.FailedEntry') : undefined),
     });
+    expect(changesOf(changes)).toEqual([
+      [null, 'NEW', null],
+      ['NEW', 'COMPLETE', null],
+    ]);
+  });
+
+  test('a metric that is refused changes nothing', async () => {
+    const { changes, ending } = await wait({
+      atlas: course,
+      bus: bus(3),
+      metrics: () => fails('CloudWatch.InternalServiceFaultException'),
+    });
+    expect(changes).toHaveLength(3);
+    expect(ending).toMatchObject({ document: {} });
+  });
+
+  test('a document of 128 KiB is told, and is no obstacle to the wait', async () => {
+    const large = (status: 'NEW' | 'COMPLETE') => ({ ...says(status), migrationHosts: ['x'.repeat(127 * 1024)] });
+    const { changes, ending } = await wait({
+      atlas: ({ count }) => large(count < 3000 ? 'NEW' : 'COMPLETE'),
+      bus: ({ count }) => (count === 1 ? fails('EventBridge.FailedEntry') : undefined),
+    });
+    expect(changes).toHaveLength(2);
     expect(ending).toMatchObject({ document: { status: 'COMPLETE' } });
   });
 });
-
-describe('rounds', () => {
-  test('a wait of 1,200 polls goes on through three executions, and reports no change twice', async () => {
-    const inputs: unknown[] = [];
-    let polls = 0;
-    const { ending, events } = await wait([{}], ids, {
-      services: {
-        invoke: (payload) => {
-          inputs.push(payload);
-          polls += 1;
-          const status = polls < 1200 ? 'WORKING' : 'COMPLETE';
-          return Promise.resolve({ id: liveMigrationId, groupId, status, readyForCutover: null });
-        },
-      },
-    });
-    expect(ending).toMatchObject({ document: { status: 'COMPLETE' } });
-    expect(changes(events)).toEqual([
-      [null, 'WORKING', null],
-      ['WORKING', 'COMPLETE', null],
-    ]);
-    expect(inputs).toEqual(Array(1200).fill(ids));
-  }, 30_000);
-});
-
-test.each(['ExecutionLimitExceededException', 'SdkClientException', 'AWSStepFunctionsException'])(
-  'a start that Step Functions refuses with %s is tried again',
-  async (name) => {
-    let refused = 0;
-    const mayStart = () => {
-      refused += 1;
-      if (refused <= 6) throw new TaskError(`StepFunctions.${name}`, 'too many');
-    };
-    expect((await wait([{ status: 'COMPLETE' }], ids, { services: { mayStart } })).ending).toMatchObject({
-      document: {},
-    });
-  },
-);
 
 describe('giving up', () => {
-  test('after giveUpAfterSeconds, and the polling execution is stopped', async () => {
-    let stopped: () => void;
-    const pollingStopped = new Promise<void>((resolve) => {
-      stopped = resolve;
-    });
-    const options: Options = {
-      // Over as soon as it was asked once, without a clock; the poll would go on for a minute.
-      waits: { UntilGivenUp: 600, Pause: 60_000 },
-      observe: ({ type }) => {
-        if (type === 'ExecutionAborted') stopped();
-      },
-    };
-    const { ending, asked } = await wait([working(9)], { ...ids, giveUpAfterSeconds: 2 }, { options });
+  test.each([
+    [1, 60, [0]],
+    [120, 60, [0, 60]],
+    [121, 60, [0, 60, 120]],
+    [3, 1, [0, 1, 2]],
+    [100, 3600, [0]],
+  ])('after %i s with a poll each %i s: no poll comes later', async (giveUpAfterSeconds, pollSeconds, expected) => {
+    const { ending, polls, endedAfterHours } = await wait(
+      { atlas: () => says('WORKING') },
+      { ...ids, giveUpAfterSeconds, pollSeconds },
+    );
     expect(ending).toEqual({
       error: 'LiveMigrationWaitTimedOut',
       cause: expect.stringContaining('giveUpAfterSeconds'),
     });
-    await pollingStopped;
-    expect(asked()).toBe(1);
+    expect(polls.map((hours) => Math.round(hours * 3600))).toEqual(expected);
+    expect(endedAfterHours * 3600).toBe(giveUpAfterSeconds);
   });
 
-  test('the time to give up is the one of the input', async () => {
-    const entered: unknown[] = [];
-    await wait(
-      [{ status: 'COMPLETE' }],
-      { ...ids, giveUpAfterSeconds: 77 },
+  test('the hour for the last event may follow', async () => {
+    const { ending, polls, endedAfterHours, changes } = await wait(
       {
-        options: {
-          observe: ({ type, state }) => {
-            if (type === 'StateEntered' && state?.name === 'WaitOrGiveUp')
-              entered.push((state.input as { giveUpAfterSeconds: number }).giveUpAfterSeconds);
-          },
-        },
+        atlas: () => says('WORKING'),
+        bus: ({ hours }) => (hours < 0.5 ? fails('EventBridge.FailedEntry') : undefined),
       },
+      { ...ids, giveUpAfterSeconds: 600 },
     );
-    expect(entered).toEqual([77]);
-    const [, timer] =
-      (definition.States as Record<string, { Branches: { States: Record<string, object> }[] }>)['WaitOrGiveUp']
-        ?.Branches ?? [];
-    expect(timer?.States['UntilGivenUp']).toMatchObject({ Type: 'Wait', SecondsPath: '$.giveUpAfterSeconds' });
+    expect(ending).toMatchObject({ error: 'LiveMigrationWaitTimedOut' });
+    expect(polls).toHaveLength(10);
+    expect(endedAfterHours).toBeGreaterThanOrEqual(0.5);
+    expect(changes).toHaveLength(1);
+  });
+
+  test('where no round can be started at all', async () => {
+    const { ending, endedAfterHours } = await wait(
+      { atlas: () => says('WORKING'), start: () => fails('StepFunctions.ExecutionLimitExceededException') },
+      { ...ids, giveUpAfterSeconds: 86_400 },
+    );
+    expect(ending).toMatchObject({ error: 'LiveMigrationWaitTimedOut' });
+    expect(endedAfterHours).toBe(24);
   });
 });
 
 describe('input', () => {
   test('the three optional fields have their defaults', async () => {
-    const states = definition.States as Record<string, { Parameters?: { defaults?: object } }>;
-    expect(states['Defaults']?.Parameters?.defaults).toEqual({
+    const { started } = await wait({ atlas: () => says('COMPLETE') });
+    const [round] = started('pollLiveMigration');
+    expect(round?.input).toMatchObject({
       until: 'TERMINAL',
       pollSeconds: 60,
-      giveUpAfterSeconds: 5_184_000,
+      endsAt: (round?.startedAt ?? 0) + 5_184_000_000,
     });
-    expect((await wait([{ status: 'COMPLETE' }], ids)).ending).toMatchObject({ document: { status: 'COMPLETE' } });
   });
 
   test.each([
-    { pollSeconds: 1, giveUpAfterSeconds: 777_600 },
-    { pollSeconds: 10, giveUpAfterSeconds: 7_776_000 },
+    { pollSeconds: 1, giveUpAfterSeconds: 7_776_000 },
     { pollSeconds: 3600 },
     { giveUpAfterSeconds: 1 },
     { other: { requestContext: {} } },
     { until: 'READY_FOR_CUTOVER' },
+    { wait: { polls: -2000 }, memory: { told: 'x', answered: true }, endsAt: 1, end: 'Succeeded' },
   ])('%j is taken', async (more) => {
-    expect((await wait([{ status: 'COMPLETE' }], { ...ids, ...more })).ending).toMatchObject({
-      document: { status: 'COMPLETE' },
-    });
+    const { ending, polls } = await wait({ atlas: () => says('COMPLETE') }, { ...ids, ...more });
+    expect(ending).toMatchObject({ document: { status: 'COMPLETE' } });
+    expect(polls).toHaveLength(1);
   });
 
-  test.each([
-    { until: 'terminal' },
-    { until: null },
-    { until: 7 },
-    { pollSeconds: 0 },
-    { pollSeconds: '60' },
-    { pollSeconds: 3601 },
-    { pollSeconds: null },
-    { giveUpAfterSeconds: '60' },
-    { giveUpAfterSeconds: 0 },
-    { giveUpAfterSeconds: 7_776_001 },
-    { pollSeconds: 9, giveUpAfterSeconds: 777_601 },
-    { pollSeconds: 1 },
-  ])('%j is refused as InvalidRequest, and nothing is asked', async (more) => {
-    const { ending, asked } = await wait([{}], { ...ids, ...more });
-    expect(ending).toEqual({ error: 'InvalidRequest', cause: expect.stringContaining('until must be') });
-    expect(asked()).toBe(0);
+  test('what else the input holds cannot change how it waits', async () => {
+    const { polls } = await wait(
+      { atlas: ({ count }) => says(count < 10 ? 'NEW' : 'COMPLETE') },
+      { ...ids, wait: { polls: -2000 }, memory: { nextAt: 1 }, pollSeconds: 60, startedAt: 0, lostRounds: -1 },
+    );
+    expect(polls.map((hours) => Math.round(hours * 60))).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
   });
 
-  test.each([{}, { groupId }, { liveMigrationId }, [], [ids], 'text', 7])('%j has no ids', async (input) => {
-    const { ending, asked } = await wait([{}], input);
-    expect(ending).toEqual({ error: 'InvalidRequest', cause: expect.stringContaining('groupId and liveMigrationId') });
-    expect(asked()).toBe(0);
-  });
-
-  test.each([
-    { groupId: 'x', liveMigrationId },
+  test.each<unknown>([
+    { ...ids, until: 'terminal' },
+    { ...ids, until: null },
+    { ...ids, until: 7 },
+    { ...ids, until: ['TERMINAL', 'READY_FOR_CUTOVER'] },
+    { ...ids, pollSeconds: 0 },
+    { ...ids, pollSeconds: 1.5 },
+    { ...ids, pollSeconds: '60' },
+    { ...ids, pollSeconds: 3601 },
+    { ...ids, pollSeconds: null },
+    { ...ids, pollSeconds: [60] },
+    { ...ids, pollSeconds: { seconds: 60 } },
+    { ...ids, pollSeconds: true },
+    { ...ids, giveUpAfterSeconds: '60' },
+    { ...ids, giveUpAfterSeconds: 0 },
+    { ...ids, giveUpAfterSeconds: 7_776_001 },
+    { ...ids, pollSeconds: 0, wait: { polls: -2000 } },
+    {},
+    { groupId },
+    { liveMigrationId },
     { groupId, liveMigrationId: null },
-  ])('%j is refused by the function, under the same name', async (input) => {
-    expect((await wait([{}], input)).ending).toMatchObject({
+    { groupId: [groupId], liveMigrationId },
+    [],
+    [ids],
+    'text',
+    7,
+    null,
+  ])('%j is refused as InvalidRequest, and nothing is asked', async (input) => {
+    const { ending, polls, executions } = await wait({ atlas: () => says('COMPLETE') }, input);
+    expect(ending).toEqual({ error: 'InvalidRequest', cause: expect.stringContaining('pollSeconds a whole number') });
+    expect(polls).toEqual([]);
+    expect(executions).toHaveLength(1);
+  });
+
+  test('a malformed id is refused by the function, under the same name', async () => {
+    const ask = asTask(await coldStart());
+    const { ending } = await wait(
+      { atlas: () => ask({ groupId: 'x', liveMigrationId }) as never },
+      { ...ids, groupId: 'x' },
+    );
+    expect(ending).toMatchObject({
       error: 'InvalidRequest',
       cause: expect.stringContaining('24 hexadecimal digits'),
     });
     expect(atlas.counters.requests).toBe(0);
+  });
+});
+
+describe('the definitions', () => {
+  test.each(['', topic])('are valid to the validator of the language, with the topic "%s"', (alarmTopicArn) => {
+    for (const machine of ['awaitLiveMigration', 'pollLiveMigration', 'remindOfCutover'] as const) {
+      const { isValid, errorsText } = aslValidator(readDefinition(machine, alarmTopicArn));
+      expect(isValid, errorsText?.('; ')).toBe(true);
+    }
+  });
+
+  test('the input of pollLiveMigration is an interface between releases: waits of the release before go on with it', async () => {
+    const { started, ending } = await wait({ atlas: ({ count }) => says(count < 3000 ? 'NEW' : 'COMPLETE') });
+    expect(ending).toMatchObject({ document: {} });
+    const [first, second, third] = started('pollLiveMigration').map(({ input }) => input);
+    const always = {
+      AWS_STEP_FUNCTIONS_STARTED_BY_EXECUTION_ID: expect.any(String),
+      ...ids,
+      until: 'TERMINAL',
+      pollSeconds: 60,
+      endsAt: expect.any(Number),
+    };
+    expect(first).toEqual({ ...always, memory: {} });
+    const memory = {
+      answered: true,
+      answeredAt: expect.any(Number),
+      told: 'NEW null',
+      previousStatus: 'NEW',
+      readyAt: 0,
+      reminded: false,
+      document: null,
+      state: 'NEW null',
+      putAgainAt: 0,
+      remindAgainAt: 0,
+      nextAt: expect.any(Number),
+    };
+    expect([second, third]).toEqual(Array(2).fill({ ...always, memory }));
   });
 });

@@ -20,13 +20,12 @@ export const namespace = 'AtlasLiveMigration';
  * | AtlasLatency | milliseconds, retries included | as above; only where Atlas was asked |
  * | AtlasRequests | count, challenges included | as above; only where Atlas was asked |
  * | ReplicationLag | seconds | groupId and liveMigrationId; only where Atlas says |
- * | ReadyForCutover | 0 or 1 | groupId and liveMigrationId; outcome; and door |
+ * | ReadyForCutover | 0 or 1 | groupId and liveMigrationId |
  */
 export function invocationMetrics(metrics: Metrics): MiddlewareObj<Question, unknown, Error, InvocationContext> {
   const write = ({ invocation, call }: InvocationContext, outcome: string) => {
     const { attempts, atlasMs, atlasRequests, secretReads, staleSecret, secretDenied } = call.usage;
     const { door = 'direct', answer } = invocation;
-    const ready = answer?.readyForCutover ? 1 : 0;
     metrics.addDimensions({ outcome }).addDimensions({ door });
     metrics.addMetric('Requests', 'Count', 1).addMetric('SecretReads', 'Count', secretReads);
     if (staleSecret !== null) metrics.addMetric('StaleSecret', 'Count', 1);
@@ -34,13 +33,12 @@ export function invocationMetrics(metrics: Metrics): MiddlewareObj<Question, unk
     if (attempts > 0) {
       metrics.addMetric('AtlasLatency', 'Milliseconds', atlasMs).addMetric('AtlasRequests', 'Count', atlasRequests);
     }
-    // Without ids too, so that one alarm can watch over migrations that nobody knows yet.
-    if (answer) metrics.addMetric('ReadyForCutover', 'Count', ready);
     metrics.publishStoredMetrics();
 
     if (!answer) return;
-    const { groupId, id: liveMigrationId, lagTimeSeconds } = answer;
-    metrics.addDimensions({ groupId, liveMigrationId }).addMetric('ReadyForCutover', 'Count', ready);
+    const { groupId, id: liveMigrationId, lagTimeSeconds, readyForCutover } = answer;
+    metrics.addDimensions({ groupId, liveMigrationId });
+    metrics.addMetric('ReadyForCutover', 'Count', readyForCutover ? 1 : 0);
     if (lagTimeSeconds !== null) metrics.addMetric('ReplicationLag', 'Seconds', lagTimeSeconds);
     metrics.publishStoredMetrics();
   };

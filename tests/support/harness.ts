@@ -9,7 +9,7 @@ import { startEmbeddedAtlas } from '../../embedded/atlas.ts';
 import { demoGroupId, demoIds } from '../../embedded/demo-migrations.ts';
 import { functionTimeoutMs, type LambdaHandler, lambdaContext } from '../../embedded/lambda-invoke.ts';
 import { startEmbeddedSecretsManager } from '../../embedded/secrets-manager.ts';
-import { TaskError } from '../../embedded/state-machine.ts';
+import { TaskError } from '../../embedded/step-functions.ts';
 
 export const groupId = demoGroupId;
 export const liveMigrationId = demoIds.completes;
@@ -61,11 +61,6 @@ export function allIsWell() {
     AWS_REGION: 'us-east-1',
     // Left empty: the SDK would prefer a profile to the keys above.
     AWS_PROFILE: '',
-    // Those of the machine that runs the tests.
-    HTTPS_PROXY: '',
-    https_proxy: '',
-    NO_PROXY: '',
-    no_proxy: '',
     POWERTOOLS_LOG_LEVEL: 'SILENT',
     POWERTOOLS_METRICS_DISABLED: 'true',
   })) {

@@ -1,0 +1,160 @@
+/** The state machines of the wait, made of their definitions: what each may do, and where its errors are logged. */
+
+const { readFileSync } = require('node:fs');
+const { join } = require('node:path');
+const { parse } = require('yaml');
+
+const service = '${self:service}-${sls:stage}';
+const here = '${AWS::Region}:${AWS::AccountId}';
+const nameOf = (machine) => `${service}-${machine}`;
+const arnOf = (type, machine, end = '') => ({
+  'Fn::Sub': `arn:\${AWS::Partition}:states:${here}:${type}:${nameOf(machine)}${end}`,
+});
+const allow = (actions, resource, condition) => ({
+  Effect: 'Allow',
+  Action: actions,
+  Resource: resource,
+  ...(condition ? { Condition: condition } : {}),
+});
+
+const getLiveMigrationArn = { 'Fn::GetAtt': ['GetLiveMigrationLambdaFunction', 'Arn'] };
+
+/** A bus by its name, or by its ARN where it is in another account. */
+const busArn = (bus) =>
+  bus.startsWith('arn:') ? bus : { 'Fn::Sub': `arn:\${AWS::Partition}:events:${here}:event-bus/${bus}` };
+
+/** Step Functions writes logs through a log delivery, and traces: neither knows resources. */
+const logsAndTraces = [
+  allow(
+    [
+      ...['logs:CreateLogDelivery', 'logs:GetLogDelivery', 'logs:UpdateLogDelivery', 'logs:DeleteLogDelivery'],
+      ...[
+        'logs:ListLogDeliveries',
+        'logs:PutResourcePolicy',
+        'logs:DescribeResourcePolicies',
+        'logs:DescribeLogGroups',
+      ],
+    ],
+    '*',
+  ),
+  allow(['xray:PutTraceSegments', 'xray:PutTelemetryRecords', 'xray:GetSamplingRules', 'xray:GetSamplingTargets'], '*'),
+];
+const mayCount = allow('cloudwatch:PutMetricData', '*', {
+  StringEquals: { 'cloudwatch:namespace': 'AtlasLiveMigration' },
+});
+
+/** For each state machine: its file, what its tasks may do, and what its definition leaves open. */
+const machines = ({ eventBusName, alarmTopicArn }) => ({
+  awaitLiveMigration: {
+    file: 'await-live-migration',
+    statements: [
+      allow('states:StartExecution', arnOf('stateMachine', 'pollLiveMigration')),
+      allow(['states:DescribeExecution', 'states:StopExecution'], arnOf('execution', 'pollLiveMigration', ':*')),
+      // How Step Functions learns that an execution started with .sync has ended: a rule of its own.
+      allow(['events:PutTargets', 'events:PutRule', 'events:DescribeRule'], {
+        'Fn::Sub': `arn:\${AWS::Partition}:events:${here}:rule/StepFunctionsGetEventsForStepFunctionsExecutionRule`,
+      }),
+      mayCount,
+    ],
+    open: { PollLiveMigrationArn: { Ref: 'PollLiveMigration' } },
+  },
+  pollLiveMigration: {
+    file: 'poll-live-migration',
+    statements: [
+      allow('lambda:InvokeFunction', getLiveMigrationArn),
+      allow('events:PutEvents', busArn(eventBusName)),
+      allow('states:StartExecution', arnOf('stateMachine', 'remindOfCutover')),
+      mayCount,
+    ],
+    open: {
+      GetLiveMigrationArn: getLiveMigrationArn,
+      EventBusName: eventBusName,
+      RemindOfCutoverArn: { Ref: 'RemindOfCutover' },
+    },
+  },
+  remindOfCutover: {
+    file: 'remind-of-cutover',
+    statements: [
+      allow('lambda:InvokeFunction', getLiveMigrationArn),
+      allow('events:PutEvents', busArn(eventBusName)),
+      ...(alarmTopicArn ? [allow('sns:Publish', alarmTopicArn)] : []),
+      mayCount,
+    ],
+    open: { GetLiveMigrationArn: getLiveMigrationArn, EventBusName: eventBusName, AlarmTopicArn: alarmTopicArn },
+  },
+});
+
+const logicalIdOf = (machine) => machine[0].toUpperCase() + machine.slice(1);
+
+function role(machine, statements) {
+  return {
+    Type: 'AWS::IAM::Role',
+    Properties: {
+      AssumeRolePolicyDocument: {
+        Version: '2012-10-17',
+        Statement: [
+          {
+            Effect: 'Allow',
+            Principal: { Service: 'states.amazonaws.com' },
+            Action: 'sts:AssumeRole',
+            Condition: {
+              StringEquals: { 'aws:SourceAccount': { Ref: 'AWS::AccountId' } },
+              ArnLike: { 'aws:SourceArn': arnOf('stateMachine', machine) },
+            },
+          },
+        ],
+      },
+      Policies: [
+        {
+          PolicyName: machine,
+          PolicyDocument: { Version: '2012-10-17', Statement: [...statements, ...logsAndTraces] },
+        },
+      ],
+    },
+  };
+}
+
+const definitionOf = (file) => parse(readFileSync(join(__dirname, `${file}.asl.yml`), 'utf8'));
+
+/** @param values the deployment's parameters, judged */
+function waiting({ eventBusName, alarmTopicArn, logRetentionDays }) {
+  const resources = {
+    WaitingLogGroup: {
+      Type: 'AWS::Logs::LogGroup',
+      Properties: {
+        // The prefix keeps the account's resource policy for log deliveries short.
+        LogGroupName: `/aws/vendedlogs/states/${service}`,
+        RetentionInDays: Number(logRetentionDays),
+      },
+    },
+  };
+  for (const [machine, { file, statements, open }] of Object.entries(machines({ eventBusName, alarmTopicArn }))) {
+    const id = logicalIdOf(machine);
+    resources[id] = {
+      Type: 'AWS::StepFunctions::StateMachine',
+      Properties: {
+        StateMachineName: nameOf(machine),
+        RoleArn: { 'Fn::GetAtt': [`${id}Role`, 'Arn'] },
+        DefinitionString: { 'Fn::Sub': [JSON.stringify(definitionOf(file)), { ...open, Service: service }] },
+        LoggingConfiguration: {
+          Level: 'ERROR',
+          IncludeExecutionData: false,
+          Destinations: [{ CloudWatchLogsLogGroup: { LogGroupArn: { 'Fn::GetAtt': ['WaitingLogGroup', 'Arn'] } } }],
+        },
+        TracingConfiguration: { Enabled: true },
+      },
+    };
+    resources[`${id}Role`] = role(machine, statements);
+  }
+  return {
+    Resources: resources,
+    Outputs: {
+      AwaitLiveMigrationArn: {
+        Description: 'The state machine that waits for a live migration',
+        Value: { Ref: 'AwaitLiveMigration' },
+      },
+    },
+  };
+}
+
+module.exports = waiting;

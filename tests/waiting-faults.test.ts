@@ -1,0 +1,165 @@
+/** Nothing ends a wait but what the contract names: every error, at the first poll and later; weeks in virtual time. */
+
+import { beforeEach, describe, expect, test } from 'vitest';
+import { failureNames } from '../lib/core/failure.ts';
+import { allIsWell } from './support/harness.ts';
+import { changesOf, fails, type Happening, ids, says, type World, wait } from './support/wait.ts';
+
+beforeEach(allIsWell);
+
+const ofLambda = [
+  ...['ServiceException', 'AWSLambdaException', 'SdkClientException', 'TooManyRequestsException', 'Unknown'],
+  ...['ClientExecutionTimeoutException', 'ResourceNotReadyException', 'EC2ThrottledException'],
+  ...['ENILimitReachedException', 'ResourceNotFoundException', 'AccessDeniedException', 'KMSDisabledException'],
+].map((name) => `Lambda.${name}`);
+
+const names = [
+  ...failureNames,
+  ...ofLambda,
+  ...['Runtime.ExitError', 'Runtime.OutOfMemory', 'Sandbox.Timedout', 'Error', 'An unknown one'],
+  ...['States.Timeout', 'States.TaskFailed', 'States.Permissions', 'States.QueryEvaluationError'],
+];
+
+/** As the contract has it. */
+const alwaysTheEnd = ['InvalidRequest', 'LiveMigrationNotFound'];
+const theEndBeforeAnAnswer = [
+  ...alwaysTheEnd,
+  ...['ProjectNotFound', 'AtlasAccessDenied', 'AtlasCredentialsRejected', 'AtlasUnexpectedAnswer'],
+  ...['SecretInvalid', 'InternalError'],
+];
+
+describe.each(names)('%s', (name) => {
+  test.each([1, 100])('at the first poll, %i times', async (times) => {
+    const { ending, polls } = await wait({
+      atlas: ({ count }) => (count <= times ? fails(name) : says('COMPLETE')),
+    });
+    if (theEndBeforeAnAnswer.includes(name)) {
+      expect(ending).toMatchObject({ error: name });
+      expect(polls).toHaveLength(1);
+    } else {
+      expect(ending).toMatchObject({ document: { status: 'COMPLETE' } });
+      expect(polls).toHaveLength(times + 1);
+    }
+  });
+
+  test.each([1, 100])('after an answer, %i times', async (times) => {
+    const { ending, polls, changes } = await wait({
+      atlas: ({ count }) => (count > 1 && count <= times + 1 ? fails(name) : says(count === 1 ? 'NEW' : 'COMPLETE')),
+    });
+    if (alwaysTheEnd.includes(name)) {
+      expect(ending).toMatchObject({ error: name });
+      expect(polls).toHaveLength(2);
+    } else {
+      expect(ending).toMatchObject({ document: { status: 'COMPLETE' } });
+      expect(polls).toHaveLength(times + 2);
+      expect(changesOf(changes)).toEqual([
+        [null, 'NEW', null],
+        ['NEW', 'COMPLETE', null],
+      ]);
+    }
+  });
+});
+
+describe('rounds', () => {
+  const untilHour =
+    (end: number): World['atlas'] =>
+    ({ hours }) =>
+      says(hours < end ? 'WORKING' : 'COMPLETE');
+
+  test.each([
+    ...[
+      'ExecutionLimitExceededException',
+      'SdkClientException',
+      'AWSStepFunctionsException',
+      'ThrottlingException',
+    ].map((name) => `StepFunctions.${name}`),
+    ...['States.Timeout', 'States.TaskFailed', 'Nonsense'],
+  ])('whose start is refused with %s for ten minutes are started again', async (name) => {
+    const { ending, changes, counts } = await wait({
+      atlas: untilHour(1),
+      start: ({ hours }) => (hours < 1 / 6 ? fails(name) : undefined),
+    });
+    expect(ending).toMatchObject({ document: { status: 'COMPLETE' } });
+    expect(changesOf(changes)).toEqual([
+      [null, 'WORKING', null],
+      ['WORKING', 'COMPLETE', null],
+    ]);
+    // Pauses of 30 s, 60 s, 90 s, …
+    expect(counts).toEqual({ LostRounds: 6 });
+  });
+
+  test('a start that is refused later costs no knowledge: an unanswered question then is no reason to end', async () => {
+    const { ending, changes } = await wait({
+      atlas: ({ count }) => (count === 1 ? says('WORKING') : count < 5 ? fails('AtlasAccessDenied') : says('COMPLETE')),
+      start: ({ count }) => (count > 1 && count < 5 ? fails('StepFunctions.ThrottlingException') : undefined),
+    });
+    expect(ending).toMatchObject({ document: { status: 'COMPLETE' } });
+    expect(changes).toHaveLength(2);
+  });
+
+  test('one that is lost in the middle is followed by another, and the key may be refused meanwhile', async () => {
+    const { ending, counts } = await wait({
+      atlas: ({ count, executions }) => {
+        if (count === 5) executions.at(-1)?.stop();
+        return count === 6 ? fails('AtlasCredentialsRejected') : says(count < 10 ? 'WORKING' : 'COMPLETE');
+      },
+    });
+    expect(ending).toMatchObject({ document: { status: 'COMPLETE' } });
+    expect(counts).toEqual({ LostRounds: 1 });
+  });
+});
+
+describe('an hour without an answer', () => {
+  test('is counted, and what comes before is not', async () => {
+    const answerless = (from: number, to: number): World => ({
+      atlas: ({ hours }) =>
+        hours >= from && hours < to ? fails('AtlasUnavailable') : says(hours < 5 ? 'WORKING' : 'COMPLETE'),
+    });
+    expect((await wait(answerless(1, 1.9))).counts).toEqual({});
+    // Every five minutes, from the end of the hour on.
+    expect((await wait(answerless(1, 2.5))).counts).toEqual({ PollsWithoutAnswer: 7 });
+    expect((await wait(answerless(0, 2))).counts).toEqual({ PollsWithoutAnswer: 12 });
+  });
+});
+
+describe('60 days in virtual time', () => {
+  const days = 60;
+  const atTheEnd = ({ hours }: Happening) => hours >= 24 * days - 2;
+  const refusedFor45Minutes: World['bus'] = ({ hours }) =>
+    hours % (24 * 7) > 100 && hours % (24 * 7) < 100.75 ? fails('EventBridge.FailedEntry') : undefined;
+
+  test.each<[string, number, World]>([
+    ['quiet', 300, { atlas: (now) => says(atTheEnd(now) ? 'COMPLETE' : 'WORKING') }],
+    ['all failing', 300, { atlas: (now) => (atTheEnd(now) ? says('COMPLETE') : fails('AtlasTimedOut')) }],
+    [
+      'a change at every poll',
+      300,
+      { atlas: (now) => says(atTheEnd(now) ? 'COMPLETE' : now.count % 2 ? 'NEW' : 'WORKING', now.count % 3 === 0) },
+    ],
+    [
+      'a change at every poll, and a bus that is down for 45 minutes once a week',
+      300,
+      {
+        atlas: (now) => says(atTheEnd(now) ? 'COMPLETE' : now.count % 2 ? 'NEW' : 'WORKING'),
+        bus: refusedFor45Minutes,
+      },
+    ],
+    [
+      'a second between polls, for four hours, with a change at every poll and a bus that takes nothing',
+      1,
+      {
+        atlas: ({ hours, count }) => says(hours >= 4 ? 'COMPLETE' : count % 2 ? 'NEW' : 'WORKING', count % 2 === 0),
+        bus: () => fails('EventBridge.FailedEntry'),
+        start: (_, machine) => (machine === 'remindOfCutover' ? fails('StepFunctions.ThrottlingException') : undefined),
+      },
+    ],
+  ])('%s', async (what, pollSeconds, world) => {
+    const { ending, executions, changes, endedAfterHours } = await wait(world, { ...ids, pollSeconds });
+    expect(ending).toMatchObject({ document: { status: 'COMPLETE' } });
+    for (const { events } of executions) expect(events).toBeLessThanOrEqual(25_000);
+    expect(changes.every(({ previousStatus }, at) => previousStatus === (changes[at - 1]?.status ?? null))).toBe(true);
+    if (what.startsWith('a second')) return;
+    expect(changes.at(-1)).toMatchObject({ status: 'COMPLETE' });
+    expect(endedAfterHours).toBeLessThan(24 * days);
+  });
+});
