@@ -346,6 +346,18 @@ describe('giving up', () => {
     expect(changes).toHaveLength(1);
   });
 
+  test.each<[string, World['atlas']]>([
+    ['LiveMigrationFailed', ({ hours }) => says(hours < 0.4 ? 'WORKING' : 'FAILED')],
+    ['LiveMigrationNotFound', ({ hours }) => (hours < 0.4 ? says('WORKING') : fails('LiveMigrationNotFound'))],
+  ])(
+    'an end that came before stays %s, also where the hour for its last event goes beyond',
+    async (error, atlasSays) => {
+      const bus: World['bus'] = ({ count }) => (count > 0 ? fails('EventBridge.FailedEntry') : undefined);
+      const { ending } = await wait({ atlas: atlasSays, bus }, { ...ids, giveUpAfterSeconds: 3600 });
+      expect(ending).toMatchObject({ error });
+    },
+  );
+
   test('where no round can be started at all', async () => {
     const { ending, endedAfterHours } = await wait(
       { atlas: () => says('WORKING'), start: () => fails('StepFunctions.ExecutionLimitExceededException') },
