@@ -81,14 +81,8 @@ export class ProxyAgent extends https.Agent {
     });
     const giveUp = () => {
       // A connection that needs no tunnel was handed out at once.
-      if (
-        [this.sockets, this.freeSockets].some((lists) =>
-          Object.values(lists)
-            .flat()
-            .includes(socket as Socket),
-        )
-      )
-        return;
+      const handedOut = [this.sockets, this.freeSockets].flatMap((lists) => Object.values(lists).flat());
+      if (handedOut.includes(socket as Socket)) return;
       isLate = true;
       socket?.destroy(new Error('The tunnel is late.'));
     };

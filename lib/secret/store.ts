@@ -184,9 +184,9 @@ export function createCredentialsStore(
       };
       const refusedAt = performance.now();
       try {
-        let held = await read(id, limits.readMs, call);
+        const { askedAt } = await read(id, limits.readMs, call);
         // A reading that others had begun before may have missed the rotation because of which the key was refused.
-        if (!other() && held.askedAt < refusedAt) held = await read(id, limits.readMs, call);
+        if (!other() && askedAt < refusedAt) await read(id, limits.readMs, call);
       } catch (error) {
         if (error instanceof Failure && !(error instanceof OutOfTime)) rememberRenewal(error);
         throw missingOr(error, groupId, call);

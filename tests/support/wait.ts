@@ -51,7 +51,7 @@ export type World = {
 };
 
 /** Runs a wait to its end, or for some hours, and reminders for as long as the wait takes, or longer. */
-export async function wait(world: World, input: object | unknown = ids, { hours = Number.POSITIVE_INFINITY } = {}) {
+export async function wait(world: World, input: unknown = ids, { hours = Number.POSITIVE_INFINITY } = {}) {
   const clock = virtualClock();
   const begin = clock.now();
   const hoursSince = () => (clock.now() - begin) / 3_600_000;
