@@ -73,8 +73,16 @@ const knownFields: Record<string, string[]> = {
 /** What a service answers to a task's arguments. It may throw a {@link TaskError}; any other error fails the run. */
 export type Service = (args: never) => unknown;
 
-/** The limit of a state's output, of a variable and of an event. */
-const MOST_BYTES = 256 * 1024;
+/**
+ * @returns a copy, as a state's output, its arguments or all that it assigns at once
+ * @throws TaskError above 256 KiB
+ * @see https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html
+ */
+function limited<T>(value: T): T {
+  const text = JSON.stringify(value);
+  if (Buffer.byteLength(text) > 256 * 1024) throw new TaskError('States.DataLimitExceeded', text.slice(0, 100));
+  return JSON.parse(text);
+}
 
 const compiled = new Map<string, jsonata.Expression>();
 function compile(text: string): jsonata.Expression {
@@ -144,10 +152,8 @@ export function createStepFunctions(
         throw new TaskError('States.QueryEvaluationError', `${(error as Error).message}: ${text}`);
       }
       if (result === undefined) throw new TaskError('States.QueryEvaluationError', `There is no result: ${text}`);
-      // JSONata's lists have marks of their own.
-      const copy = JSON.stringify(result);
-      if (copy.length > MOST_BYTES) throw new TaskError('States.DataLimitExceeded', text);
-      return JSON.parse(copy);
+      // JSONata's lists have marks of their own, which the copy has not.
+      return limited(result);
     }
     if (Array.isArray(value)) return Promise.all(value.map((item) => evaluate(item, bindings)));
     if (typeof value !== 'object' || value === null) return value;
@@ -206,9 +212,8 @@ export function createStepFunctions(
       /** Assign and Output see the variables as they were before. */
       const leave = async ({ Assign, Output, Next }: Transition, states: Json, output: unknown) => {
         const bindings = bound(states);
-        const assigned = (await evaluate(Assign ?? {}, bindings)) as Json;
-        input = Output === undefined ? output : await evaluate(Output, bindings);
-        if (JSON.stringify(input).length > MOST_BYTES) throw new TaskError('States.DataLimitExceeded', String(name));
+        const assigned = limited((await evaluate(Assign ?? {}, bindings)) as Json);
+        input = limited(Output === undefined ? output : await evaluate(Output, bindings));
         Object.assign(variables, assigned);
         name = Next;
       };
@@ -236,16 +241,16 @@ export function createStepFunctions(
           break;
         }
         case 'Succeed':
-          return state.Output === undefined ? input : evaluate(state.Output, plain);
+          return limited(state.Output === undefined ? input : await evaluate(state.Output, plain));
         case 'Fail':
           throw new TaskError(String(await evaluate(state.Error, plain)), String(await evaluate(state.Cause, plain)));
         default:
           for (let retries = 0; ; retries += 1) {
             execution.events += state.Resource?.endsWith('.sync:2') ? 4 : 3;
             try {
-              const args = (await evaluate(state.Arguments ?? {}, plain)) as Json;
+              const args = limited((await evaluate(state.Arguments ?? {}, plain)) as Json);
               wholeSeconds(await evaluate(state.TimeoutSeconds ?? 60, plain));
-              const result = await perform(state, args, signal);
+              const result = limited((await perform(state, args, signal)) ?? {});
               await leave(state, { result }, result);
               break;
             } catch (error) {
