@@ -101,6 +101,27 @@ describe('where Atlas fails', () => {
     expect(started('remindOfCutover')[0]?.events).toBeLessThan(25_000);
   });
 
+  test.each([0, 1, 2])(
+    'until the next one is due (after number %i), the next one alone comes, and on time',
+    async (at) => {
+      // Polls of seven minutes see that it is ready six minutes later. The start of the reminder is refused for a while, so
+      // that the ten minutes between two attempts do not end with an hour.
+      const [from, to] = [(dueAt[at] ?? 0) + 0.1, (dueAt[at + 1] ?? 0) + 0.1];
+      const { events, sent } = await remind(
+        {
+          atlas: (now) => (between(now.hours, from - 1, to - 0.001) ? fails('AtlasTimedOut') : readyFrom2(now)),
+          start: ({ hours }, machine) =>
+            machine === 'remindOfCutover' && hours < from + 0.05
+              ? fails('StepFunctions.ThrottlingException')
+              : undefined,
+        },
+        { pollSeconds: 420 },
+      );
+      expect(events[0]).toEqual([to, [48, 24, 6][at]]);
+      expect(sent).toEqual(events);
+    },
+  );
+
   test.each(['InvalidRequest', 'LiveMigrationNotFound'])('with %s, it stops', async (name) => {
     const { events } = await remind({
       atlas: (now) => (now.hours > 50 ? fails(name) : readyFrom2(now)),
