@@ -30,6 +30,7 @@ const worlds: [string, World][] = [
   ['quiet', { atlas: () => says('WORKING') }],
   ['all failing', { atlas: ({ count }) => (count === 1 ? says('WORKING') : down()) }],
   ['a change at every poll', { atlas: ({ count }) => says(count % 2 ? 'NEW' : 'WORKING') }],
+  ['ready for cutover at every second poll', { atlas: ({ count }) => says('WORKING', count % 2 === 1) }],
   [
     'a change at every poll, all of it refused',
     {
@@ -48,7 +49,7 @@ const worlds: [string, World][] = [
   ],
 ];
 
-test.each(worlds)('a round at a poll a second stays within its history, and fills 45 minutes: %s', async (_, world) => {
+test.each(worlds)('a round at a poll a second stays within its history, and fills 48 minutes: %s', async (_, world) => {
   const { started } = await wait(world, { ...longest, giveUpAfterSeconds: 9000 });
   const rounds = started('pollLiveMigration');
   expect(rounds.length).toBeGreaterThan(1);
@@ -57,7 +58,7 @@ test.each(worlds)('a round at a poll a second stays within its history, and fill
   const full = rounds.slice(1, -1);
   for (const { startedAt } of full) {
     const next = rounds.find((other) => other.startedAt > startedAt)?.input as { memory: { nextAt: number } };
-    expect(next.memory.nextAt - startedAt).toBeGreaterThanOrEqual(2_700_000);
+    expect(next.memory.nextAt - startedAt).toBeGreaterThanOrEqual(2_880_000);
   }
 });
 
@@ -66,21 +67,27 @@ test('no round of these is longer than the history that it counts itself', async
   expect(started('pollLiveMigration')[1]?.events).toBeGreaterThan(23_900);
 });
 
+type Round = 'runs' | 'hands over at once' | 'is refused' | 'is lost';
+
 /** The execution that waits, beside rounds that are nothing but their time. */
-async function eventsOfWait(round: (count: number) => 'runs' | 'is refused' | 'is lost') {
+async function eventsOfWait(round: (count: number, day: number) => Round) {
   let count = 0;
   const clock = virtualClock();
+  const begin = clock.now();
   const pollLiveMigration: Definition = {
     QueryLanguage: 'JSONata',
     StartAt: 'Which',
     States: {
       Which: {
         Type: 'Choice',
-        Choices: [{ Condition: '{% $states.input.isLost = true %}', Next: 'Lost' }],
+        Choices: [
+          { Condition: '{% $states.input.what = "is lost" %}', Next: 'Lost' },
+          { Condition: '{% $states.input.what = "hands over at once" %}', Next: 'Return' },
+        ],
         Default: 'Poll',
       },
       Lost: { Type: 'Fail', Error: 'Lost', Cause: 'Lost' },
-      Poll: { Type: 'Wait', Seconds: 2700, Next: 'Return' },
+      Poll: { Type: 'Wait', Seconds: 2880, Next: 'Return' },
       Return: {
         Type: 'Succeed',
         Output: { end: '{% "" %}', cause: '{% "" %}', document: '{% null %}', memory: {} },
@@ -92,9 +99,9 @@ async function eventsOfWait(round: (count: number) => 'runs' | 'is refused' | 'i
     {
       'states:startExecution.sync:2': (({ Input }: { Input: object }) => {
         count += 1;
-        const what = round(count);
+        const what = round(count, Math.floor((clock.now() - begin) / 86_400_000));
         if (what === 'is refused') throw new TaskError('StepFunctions.ThrottlingException', '');
-        if (what === 'is lost') Object.assign(Input, { isLost: true });
+        Object.assign(Input, { what });
       }) as Service,
       'aws-sdk:cloudwatch:putMetricData': () => ({}),
     },
@@ -105,12 +112,24 @@ async function eventsOfWait(round: (count: number) => 'runs' | 'is refused' | 'i
   return execution.events;
 }
 
-test.each<[string, (count: number) => 'runs' | 'is refused' | 'is lost']>([
+/** It becomes ready for cutover once a day. */
+function ready(otherwise: (count: number) => Round) {
+  let lastDay = -1;
+  return (count: number, day: number): Round => {
+    if (day === lastDay || otherwise(count) === 'is lost') return otherwise(count);
+    lastDay = day;
+    return 'hands over at once';
+  };
+}
+
+test.each<[string, (count: number, day: number) => Round]>([
   ['all rounds run', () => 'runs'],
   ['no round can be started', () => 'is refused'],
   ['all rounds are lost', () => 'is lost'],
   ['every second round is lost', (count) => (count % 2 ? 'is lost' : 'runs')],
-  ['the first 180 are lost', (count) => (count <= 180 ? 'is lost' : 'runs')],
+  ['the first 175 are lost', (count) => (count <= 175 ? 'is lost' : 'runs')],
+  ['it becomes ready every day', ready(() => 'runs')],
+  ['it becomes ready every day, and the first 175 are lost', ready((count) => (count <= 175 ? 'is lost' : 'runs'))],
 ])('the execution that waits for 90 days stays within its history: %s', async (_, round) => {
   const events = await eventsOfWait(round);
   expect(events).toBeGreaterThan(10_000);

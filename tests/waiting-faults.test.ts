@@ -97,6 +97,16 @@ describe('rounds', () => {
     expect(changes).toHaveLength(2);
   });
 
+  test('a start that is refused between two rounds tells nothing twice', async () => {
+    // The third round begins after 44 hours.
+    const { changes, counts } = await wait({
+      atlas: untilHour(50),
+      start: ({ count }) => (count === 3 ? fails('StepFunctions.ThrottlingException') : undefined),
+    });
+    expect(counts).toEqual({ LostRounds: 1 });
+    expect(changes.map(({ status }) => status)).toEqual(['WORKING', 'COMPLETE']);
+  });
+
   test('one that is lost in the middle is followed by another, and the key may be refused meanwhile', async () => {
     const { ending, counts } = await wait({
       atlas: ({ count, executions }) => {
@@ -107,6 +117,85 @@ describe('rounds', () => {
     expect(ending).toMatchObject({ document: { status: 'COMPLETE' } });
     expect(counts).toEqual({ LostRounds: 1 });
   });
+});
+
+describe('a round that is lost', () => {
+  const ready = { from: 3, to: 3.5 };
+  /** Ready for half an hour, and then, on the next day, to the end. */
+  const course: World['atlas'] = ({ hours }) =>
+    hours < 40
+      ? says('WORKING', hours >= ready.from && hours < ready.to)
+      : says(hours < 50 ? 'WORKING' : 'COMPLETE', hours < 50);
+  const expected = [
+    ['WORKING', false],
+    ['WORKING', true],
+    ['WORKING', false],
+    ['WORKING', true],
+    ['COMPLETE', false],
+  ];
+
+  /** Loses the round that is at work when that service is called for the nth time. */
+  async function lose(service: 'atlas' | 'bus' | 'start', nth: number) {
+    const lost = ({ count, executions }: Happening) => {
+      if (count === nth)
+        executions.findLast(({ machine, isRunning }) => machine === 'pollLiveMigration' && isRunning)?.stop();
+      return undefined;
+    };
+    const happened = await wait(
+      {
+        atlas: (now) => {
+          if (service !== 'atlas') return course(now);
+          lost(now);
+          // A failure right after it is not one that lasts.
+          return now.count === nth + 1 ? fails('AtlasUnavailable') : course(now);
+        },
+        bus: service === 'bus' ? lost : undefined,
+        start: service === 'start' ? lost : undefined,
+      },
+      { ...ids, pollSeconds: 600 },
+      { hours: 160 },
+    );
+    const told = happened.changes.map(({ status, readyForCutover }) => [status, readyForCutover]);
+    const isAgain = (at: number) => at > 0 && `${told[at]}` === `${told[at - 1]}`;
+    return { ...happened, told, once: told.filter((_, at) => !isAgain(at)) };
+  }
+
+  const services = [
+    ...[1, 2, 7, 13, 19, 22, 241, 301].map((nth) => ['atlas', nth] as const),
+    ...[1, 2, 3, 4, 5].map((nth) => ['bus', nth] as const),
+    // The starts of the two reminders; the others are those of rounds.
+    ...[4, 6].map((nth) => ['start', nth] as const),
+  ];
+
+  test.each(services)(
+    'at a call of %s, number %i, hides no change, and no reminder comes twice',
+    async (service, nth) => {
+      const { once, told, ending, started, counts, reminders } = await lose(service, nth);
+      expect(counts).toEqual({ LostRounds: 1 });
+      expect(once).toEqual(expected);
+      expect(told.length).toBeLessThanOrEqual(expected.length + 2);
+      expect(ending).toMatchObject({ document: { status: 'COMPLETE' } });
+      const names = started('remindOfCutover').map(({ name }) => name.slice(25));
+      expect(names).toEqual(['2026-11-25', '2026-11-26']);
+      expect(reminders).toEqual([]);
+    },
+  );
+});
+
+describe('an answer that is no document', () => {
+  test.each([null, 'text', 7, {}, [[]], { status: null }, { errorMessage: 'x' }])(
+    '%j counts as a failure, also as the first one',
+    async (answer) => {
+      for (const at of [1, 3]) {
+        const { ending, changes, polls } = await wait({
+          atlas: ({ count }) => (count === at ? (answer as never) : says(count < 6 ? 'NEW' : 'COMPLETE')),
+        });
+        expect(ending).toMatchObject({ document: { status: 'COMPLETE' } });
+        expect(changes.map(({ status }) => status)).toEqual(['NEW', 'COMPLETE']);
+        expect(polls[at]).toBeCloseTo((polls[at - 1] ?? 0) + 10 / 3600);
+      }
+    },
+  );
 });
 
 describe('an hour without an answer', () => {

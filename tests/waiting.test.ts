@@ -2,6 +2,7 @@
 
 import { createRequire } from 'node:module';
 import { beforeEach, describe, expect, test } from 'vitest';
+import type { LiveMigration } from '#contract';
 import { atlasError, type Reply } from '../embedded/atlas.ts';
 import { readDefinition } from '../embedded/waiting.ts';
 import { allIsWell, asTask, atlas, coldStart, groupId, liveMigrationId } from './support/harness.ts';
@@ -301,14 +302,46 @@ describe('events', () => {
     expect(ending).toMatchObject({ document: {} });
   });
 
-  test('a document of 128 KiB is told, and is no obstacle to the wait', async () => {
-    const large = (status: 'NEW' | 'COMPLETE') => ({ ...says(status), migrationHosts: ['x'.repeat(127 * 1024)] });
-    const { changes, ending } = await wait({
-      atlas: ({ count }) => large(count < 3000 ? 'NEW' : 'COMPLETE'),
-      bus: ({ count }) => (count === 1 ? fails('EventBridge.FailedEntry') : undefined),
-    });
+  /** As long as an answer may be, with one, two and three bytes for a character. */
+  const large = (status: LiveMigration['status'], character: string) => ({
+    ...says(status),
+    migrationHosts: [character.repeat(Math.floor((127.9 * 1024) / Buffer.byteLength(character)))],
+  });
+
+  test.each(['x', 'ü', '漢'])(
+    'a document of 128 KiB of "%s" is told, and is no obstacle to the wait',
+    async (character) => {
+      const { changes, ending, counts } = await wait({
+        atlas: ({ count }) => large(count < 3000 ? 'NEW' : 'COMPLETE', character),
+        bus: ({ count }) => (count === 1 ? fails('EventBridge.FailedEntry') : undefined),
+      });
+      expect(changesOf(changes)).toEqual([
+        [null, 'NEW', null],
+        ['NEW', 'COMPLETE', null],
+      ]);
+      expect(ending).toMatchObject({ document: { status: 'COMPLETE' } });
+      expect(counts).toEqual({ EventsRefused: 1 });
+    },
+  );
+
+  test('a document of 128 KiB is the cause of a failure as far as a cause is long', async () => {
+    const { ending, changes } = await wait({ atlas: ({ count }) => large(count < 3000 ? 'NEW' : 'FAILED', '漢') });
+    expect(ending).toMatchObject({ error: 'LiveMigrationFailed', cause: expect.stringMatching(/^.{32000}$/) });
     expect(changes).toHaveLength(2);
-    expect(ending).toMatchObject({ document: { status: 'COMPLETE' } });
+  });
+
+  test('a document of 128 KiB that the bus refuses for days costs no round, and is told at last', async () => {
+    // At 60 s between polls, a round in which nothing can be told ends after 19 hours.
+    const { changes, ending, counts } = await wait({
+      atlas: ({ hours }) => large(hours < 10 ? 'NEW' : hours < 110 ? 'WORKING' : 'COMPLETE', '漢'),
+      bus: ({ hours }) => (hours < 100 ? fails('EventBridge.FailedEntry') : undefined),
+    });
+    expect(changesOf(changes)).toEqual([
+      [null, 'WORKING', null],
+      ['WORKING', 'COMPLETE', null],
+    ]);
+    expect(ending).toMatchObject({ document: {} });
+    expect(counts['LostRounds']).toBeUndefined();
   });
 });
 
@@ -467,20 +500,23 @@ describe('the definitions', () => {
       pollSeconds: 60,
       endsAt: expect.any(Number),
     };
-    expect(first).toEqual({ ...always, memory: {} });
-    const memory = {
+    expect(first).toEqual({ ...always, memory: {}, document: null });
+    const memory = (told: string | null) => ({
       answered: true,
       answeredAt: expect.any(Number),
-      told: 'NEW null',
-      previousStatus: 'NEW',
+      told: told ? `${told} null` : '',
+      previousStatus: told,
       readyAt: 0,
+      readyOn: '',
       reminded: false,
-      document: null,
       state: 'NEW null',
       putAgainAt: 0,
       remindAgainAt: 0,
+      isNews: told === null,
       nextAt: expect.any(Number),
-    };
-    expect([second, third]).toEqual(Array(2).fill({ ...always, memory }));
+    });
+    // The first answer is handed over before it is told.
+    expect(second).toEqual({ ...always, memory: memory(null), document: says('NEW') });
+    expect(third).toEqual({ ...always, memory: memory('NEW'), document: null });
   });
 });
