@@ -198,16 +198,24 @@ describe('an answer that is no document', () => {
   );
 });
 
-describe('an hour without an answer', () => {
-  test('is counted, and what comes before is not', async () => {
+describe('polls that fail for an hour', () => {
+  test('are counted, and what comes before is not', async () => {
     const answerless = (from: number, to: number): World => ({
       atlas: ({ hours }) =>
         hours >= from && hours < to ? fails('AtlasUnavailable') : says(hours < 5 ? 'WORKING' : 'COMPLETE'),
     });
     expect((await wait(answerless(1, 1.9))).counts).toEqual({});
     // Every five minutes, from the end of the hour on.
-    expect((await wait(answerless(1, 2.5))).counts).toEqual({ PollsWithoutAnswer: 7 });
+    expect((await wait(answerless(1, 2.5))).counts).toEqual({ PollsWithoutAnswer: 6 });
     expect((await wait(answerless(0, 2))).counts).toEqual({ PollsWithoutAnswer: 12 });
+  });
+
+  test('begins with the first poll that failed: one failure between hourly answers is not counted', async () => {
+    const { counts } = await wait(
+      { atlas: ({ count }) => (count % 3 === 2 ? fails('AtlasUnavailable') : says(count < 20 ? 'NEW' : 'COMPLETE')) },
+      { ...ids, pollSeconds: 3600 },
+    );
+    expect(counts).toEqual({});
   });
 });
 
