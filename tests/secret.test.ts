@@ -167,7 +167,7 @@ describe('a key for each project', () => {
       vi.stubEnv('POWERTOOLS_METRICS_DISABLED', 'false');
       const handler = await failing();
       for (let call = 0; call < 2; call += 1) await ask(handler);
-      const told = output.lines().map((line) => line['secretDenied'] ?? line['SecretDenied']);
+      const told = output.lines().map((line) => line['secretDenied'] ?? line['Unanswered']);
       expect(told.filter(Boolean)).toEqual(denied ? [1, true, 1, true] : []);
     });
   });

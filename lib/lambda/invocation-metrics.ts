@@ -2,7 +2,8 @@
 
 import type { Metrics } from '@aws-lambda-powertools/metrics';
 import type { MiddlewareObj } from '@middy/core';
-import { Failure } from '../core/failure.ts';
+import type { FailureName } from '#contract';
+import { Failure, kindOf } from '../core/failure.ts';
 import type { Question } from '../core/question.ts';
 import { type InvocationContext, tryToWrite } from './invocation.ts';
 
@@ -14,22 +15,23 @@ export const namespace = 'AtlasLiveMigration';
  *
  * | metric | unit | dimensions |
  * |---|---|---|
- * | Requests, SecretReads | count | outcome; and door |
+ * | Requests, SecretReads | count | none; and outcome; and door |
+ * | Unanswered | count | as above; only for failures that can pass by themselves, and where a project's secret was denied |
  * | StaleSecret | count | as above; only where a secret past its age was used on |
- * | SecretDenied | count | as above; only where ProjectNotFound means that a project's secret was denied |
  * | AtlasLatency | milliseconds, retries included | as above; only where Atlas was asked |
  * | AtlasRequests | count, challenges included | as above; only where Atlas was asked |
  * | ReplicationLag | seconds | groupId and liveMigrationId; only where Atlas says |
  * | ReadyForCutover | 0 or 1 | groupId and liveMigrationId |
  */
 export function invocationMetrics(metrics: Metrics): MiddlewareObj<Question, unknown, Error, InvocationContext> {
-  const write = ({ invocation, call }: InvocationContext, outcome: string) => {
+  const write = ({ invocation, call }: InvocationContext, outcome: FailureName | 'Answered') => {
     const { attempts, atlasMs, atlasRequests, secretReads, staleSecret, secretDenied } = call.usage;
     const { door = 'direct', answer } = invocation;
-    metrics.addDimensions({ outcome }).addDimensions({ door });
+    metrics.addDimensions({}).addDimensions({ outcome }).addDimensions({ door });
     metrics.addMetric('Requests', 'Count', 1).addMetric('SecretReads', 'Count', secretReads);
     if (staleSecret !== null) metrics.addMetric('StaleSecret', 'Count', 1);
-    if (secretDenied) metrics.addMetric('SecretDenied', 'Count', 1);
+    if (secretDenied || (outcome !== 'Answered' && kindOf(outcome).retryable))
+      metrics.addMetric('Unanswered', 'Count', 1);
     if (attempts > 0) {
       metrics.addMetric('AtlasLatency', 'Milliseconds', atlasMs).addMetric('AtlasRequests', 'Count', atlasRequests);
     }
