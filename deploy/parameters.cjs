@@ -93,6 +93,8 @@ const parameters = {
     isGood: optional((text) => /^arn:[\w-]+:sns:[\w-]+:\d{12}:[\w-]+$/.test(text)),
     rule: 'must be the ARN of an SNS topic',
   },
+  // Where the runbook of this deployment is; the descriptions of the alarms name it. Empty: docs/operate.md.
+  runbookUrl: { default: '', isGood: optional(isHttps), rule: 'must be an https URL' },
   // EventBridge bus that gets an event for each change of a live migration that is waited for: a name, or the ARN of a bus
   // in another account, whose policy must let this account put events.
   eventBusName: {
@@ -158,7 +160,7 @@ async function deployment({ options, resolveVariable }) {
 
   const lists = Object.fromEntries(listNames.map((name) => [name, list(values[name])]));
   const { subnetIds, securityGroupIds } = lists;
-  const { alarmTopicArn, reservedConcurrency, logRetentionDays } = values;
+  const { alarmTopicArn, reservedConcurrency, logRetentionDays, runbookUrl } = values;
   return {
     ...httpApi({ ...values, ...lists }),
     statements: statements(values),
@@ -166,6 +168,7 @@ async function deployment({ options, resolveVariable }) {
     vpc: subnetIds.length > 0 ? { subnetIds, securityGroupIds } : null,
     reservedConcurrency: reservedConcurrency ? Number(reservedConcurrency) : null,
     alarmActions: alarmTopicArn ? [alarmTopicArn] : [],
+    runbook: runbookUrl || 'docs/operate.md',
     logRetentionInDays: Number(logRetentionDays),
   };
 }

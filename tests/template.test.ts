@@ -7,9 +7,17 @@ import { loadAwsServiceSpec } from '@aws-cdk/aws-service-spec';
 import { beforeAll, describe, expect, test, vi } from 'vitest';
 import { parse } from 'yaml';
 import { packageService } from '../deploy/package-service.ts';
-import { atlasError } from '../embedded/atlas.ts';
-import { failureNames } from '../lib/core/failure.ts';
-import { allIsWell, ask, atlas, captureOutput, coldStart, entity, invokeHttp, readEvent } from './support/harness.ts';
+import {
+  allIsWell,
+  ask,
+  atlas,
+  captureOutput,
+  coldStart,
+  entity,
+  invokeHttp,
+  readEvent,
+  secretsManager,
+} from './support/harness.ts';
 
 const root = join(import.meta.dirname, '..');
 
@@ -35,6 +43,7 @@ const everything = {
   securityGroupIds: 'sg-0a1b',
   httpsProxy: 'http://proxy.example.com:3128',
   noProxy: '.amazonaws.com,example.com',
+  runbookUrl: 'https://wiki.example.com/migrations',
 };
 
 let plain: Template;
@@ -378,9 +387,19 @@ test('access logs are JSON', () => {
     'path',
     'status',
     'ms',
+    'functionRequestId',
+    'integrationMs',
     'error',
     'integrationError',
+    'authorizerError',
   ]);
+  expect(Format).toContain('"functionRequestId":"$context.integration.requestId"');
+  // The runbook's query over both log groups.
+  const [query = ''] = /^fields coalesce[^`]+/m.exec(readFileSync(join(root, 'docs/operate.md'), 'utf8')) ?? [];
+  expect(query).toContain('coalesce(function_request_id, functionRequestId)');
+  const ofLogLine = ['outcome', 'detail', '@timestamp'];
+  for (const [, field = ''] of query.matchAll(/latest\(([@\w]+)\)/g))
+    expect(ofLogLine.includes(field) || Format.includes(`"${field}":`)).toBe(true);
 });
 
 describe('state machines', () => {
@@ -438,10 +457,11 @@ describe('metrics', () => {
   async function emitted(): Promise<Set<string>> {
     allIsWell();
     const output = captureOutput();
-    const handler = await coldStart({ POWERTOOLS_METRICS_DISABLED: 'false' });
+    const handler = await coldStart({ POWERTOOLS_METRICS_DISABLED: 'false', SECRET_MAX_AGE_SECONDS: '0' });
     await ask(handler);
     await invokeHttp(handler, readEvent('http-api'));
-    atlas.reply = () => atlasError(403, 'ACCESS_FORBIDDEN');
+    secretsManager.error = { status: 500, name: 'InternalServiceError' };
+    atlas.reply = () => ({ status: 503, body: '' });
     await ask(handler);
     const lines = output.lines().filter((line) => '_aws' in line) as Emf[];
     // The state machines count for themselves.
@@ -455,14 +475,6 @@ describe('metrics', () => {
       ),
     ]);
   }
-
-  test('each failure that somebody has to act on raises an alarm', () => {
-    const watched = JSON.stringify(ofType(plain, 'AWS::CloudWatch::Alarm'));
-    // The callers' own, and a limit that the waits respect.
-    const nobodys = ['InvalidRequest', 'ProjectNotFound', 'LiveMigrationNotFound', 'AtlasRateLimited'];
-    for (const name of failureNames)
-      expect([name, watched.includes(`"Value":"${name}"`)]).toEqual([name, !nobodys.includes(name)]);
-  });
 
   test('are written without a warning beside them', async () => {
     allIsWell();
@@ -485,13 +497,19 @@ describe('metrics', () => {
     const alarms = ofType(full, 'AWS::CloudWatch::Alarm');
     expect(alarms.length).toBeGreaterThanOrEqual(7);
     for (const { Properties } of alarms) {
-      const { Metrics, AlarmDescription, AlarmActions, ...one } = Properties as AlarmMetric & {
+      const { Metrics, AlarmName, AlarmDescription, AlarmActions, OKActions, ...one } = Properties as AlarmMetric & {
         Metrics?: { MetricStat?: { Metric: AlarmMetric } }[];
+        AlarmName: string;
         AlarmDescription: string;
         AlarmActions: unknown;
+        OKActions: unknown;
       };
-      expect(AlarmDescription.length).toBeGreaterThan(100);
-      expect(AlarmActions).toEqual([everything.alarmTopicArn]);
+      // What is wrong, what to do first, where the runbook is.
+      const runbook = `Runbook: ${everything.runbookUrl}, section ${AlarmName.split('-').at(-1)}.`;
+      expect(AlarmDescription).toMatch(/^[^.]+\. .+\. Runbook: .+\.$/);
+      expect(AlarmDescription.endsWith(runbook)).toBe(true);
+      expect(AlarmDescription.length).toBeLessThanOrEqual(1024);
+      expect([AlarmActions, OKActions]).toEqual(Array(2).fill([everything.alarmTopicArn]));
       const looksAt = Metrics?.flatMap(({ MetricStat }) => MetricStat?.Metric ?? []) ?? [one];
       expect(looksAt.length).toBeGreaterThan(0);
       for (const { Namespace, MetricName, Dimensions } of looksAt) {
@@ -535,6 +553,13 @@ describe('metrics', () => {
           expect(known).toContain([first, name, ...dimensions.sort()].join(' '));
         }
       }
+    }
+  });
+
+  test('without a topic, alarms only change their state, and name the runbook in this repository', () => {
+    for (const { Properties } of ofType(plain, 'AWS::CloudWatch::Alarm')) {
+      expect(Properties).toMatchObject({ AlarmActions: [], OKActions: [] });
+      expect(Properties['AlarmDescription']).toContain('Runbook: docs/operate.md, section ');
     }
   });
 
@@ -591,6 +616,7 @@ describe('parameters that are wrong are named before anything is deployed', () =
     [{ subnetIds: 'subnet-1' }, 'subnetIds and securityGroupIds are needed together'],
     [{ subnetIds: 'vpc-1', securityGroupIds: 'sg-1' }, 'subnetIds must be ids of subnets'],
     [{ httpsProxy: 'proxy.example.com:3128' }, 'httpsProxy must be an http or https URL such as'],
+    [{ runbookUrl: 'wiki.example.com' }, 'runbookUrl must be an https URL'],
     [{ noProxy: 'https://example.com/' }, 'noProxy must be names of hosts or domains'],
     [{ noProxy: 'a;b' }, 'noProxy must be names of hosts or domains'],
     [{ secretId: 'x' }, 'there is no parameter secretId'],

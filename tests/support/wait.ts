@@ -62,6 +62,8 @@ export async function wait(world: World, input: unknown = ids, { hours = Number.
   };
   const polls: number[] = [];
   const payloads: unknown[] = [];
+  const outcomes: { hours: number; outcome: string }[] = [];
+  const counted: { hours: number; MetricName: string }[] = [];
   const changes: StatusChanged[] = [];
   const reminders: (CutoverDue & { hours: number })[] = [];
   const entries: Omit<Entry, 'Detail'>[] = [];
@@ -75,7 +77,9 @@ export async function wait(world: World, input: unknown = ids, { hours = Number.
     async invoke(payload) {
       payloads.push(payload);
       polls.push(hoursSince());
+      const hours = hoursSince();
       const answer = await world.atlas(happening('atlas'));
+      outcomes.push({ hours, outcome: answer instanceof Error ? answer.name : 'Answered' });
       if (answer instanceof Error) throw answer;
       return answer;
     },
@@ -92,6 +96,7 @@ export async function wait(world: World, input: unknown = ids, { hours = Number.
     },
     count({ MetricName }) {
       must(world.metrics?.());
+      counted.push({ hours: hoursSince(), MetricName });
       counts[MetricName] = (counts[MetricName] ?? 0) + 1;
     },
     mayStart: (machine) => must(world.start?.(happening('start'), machine)),
@@ -125,6 +130,9 @@ export async function wait(world: World, input: unknown = ids, { hours = Number.
     entries,
     messages,
     counts,
+    /** When each metric was counted, and how each poll ended. */
+    counted,
+    outcomes,
     executions: waiting.executions,
     started: (machine: MachineName) => waiting.executions.filter((started) => started.machine === machine),
   };

@@ -1,0 +1,441 @@
+/**
+ * The deployed alarms over made series: what rings, within how many minutes, and what stays silent. The function's own
+ * metrics are those that it really writes for each outcome, and those of waits come from the deployed state machines.
+ */
+
+import { readFileSync } from 'node:fs';
+import { beforeAll, describe, expect, test } from 'vitest';
+import type { FailureName } from '#contract';
+import { packageService, type Resource } from '../deploy/package-service.ts';
+import { failureNames } from '../lib/core/failure.ts';
+import { type Alarm, type Change, changesOfState, createMetrics, type Metrics } from './support/cloudwatch.ts';
+import { allIsWell, ask, captureOutput, coldStart, type DoorName, secretsManager } from './support/harness.ts';
+import { bringAbout } from './support/scenarios.ts';
+import { fails, ids, says, type World, wait } from './support/wait.ts';
+
+const service = 'atlas-live-migration-dev';
+const topic = 'arn:aws:sns:us-east-1:123456789012:alarms';
+
+/** How a call ends: by one of the outcomes, or in a way that the function can't tell. */
+type Ending = 'Answered' | FailureName | 'secret denied' | 'stale secret' | 'dies' | 'may not be invoked' | 'throttled';
+
+type Emf = Record<string, unknown> & {
+  _aws: { CloudWatchMetrics: { Namespace: string; Dimensions: string[][]; Metrics: { Name: string }[] }[] };
+};
+
+/** The metrics that the function writes for one call that ends like that. */
+async function metricsOf(ending: Ending, door: DoorName): Promise<Emf[]> {
+  if (['dies', 'may not be invoked', 'throttled'].includes(ending)) return [];
+  allIsWell();
+  const environment = {
+    POWERTOOLS_METRICS_DISABLED: 'false',
+    POWERTOOLS_SERVICE_NAME: service,
+    ATLAS_TIMEOUT_MS: '100',
+  };
+  const output = captureOutput();
+  if (ending === 'secret denied') {
+    secretsManager.error = { status: 400, name: 'AccessDeniedException' };
+    await ask(await coldStart({ ...environment, ATLAS_SECRET_ID: 'atlas/{groupId}' }), door);
+  } else if (ending === 'stale secret') {
+    const handler = await coldStart({ ...environment, SECRET_MAX_AGE_SECONDS: '0' });
+    await ask(handler, door);
+    secretsManager.error = { status: 500, name: 'InternalServiceError' };
+    await ask(handler, door);
+  } else {
+    const handler = await coldStart(environment);
+    if (ending !== 'Answered') bringAbout(ending as FailureName);
+    await ask(handler, door, ending === 'InvalidRequest' ? { groupId: 'x' } : {}, 3000);
+  }
+  const lines = output.lines().filter((line) => '_aws' in line) as Emf[];
+  // Before the last call, a stale secret needs one that reads it.
+  const last = lines.findLastIndex(({ outcome }) => outcome !== undefined);
+  return lines.slice(last);
+}
+
+const endings: Ending[] = [
+  ...(['Answered', ...failureNames, 'secret denied', 'stale secret'] as const),
+  ...(['dies', 'may not be invoked', 'throttled'] as const),
+];
+const written: Record<string, Emf[]> = {};
+let alarms: Alarm[];
+let template: Record<string, Resource>;
+beforeAll(async () => {
+  for (const ending of endings)
+    for (const door of ['http-api', 'direct'] as const) written[`${ending} ${door}`] = await metricsOf(ending, door);
+  template = (await packageService({ alarmTopicArn: topic })).template.Resources;
+  alarms = Object.values(template)
+    .filter(({ Type }) => Type === 'AWS::CloudWatch::Alarm')
+    .map(({ Properties }) => Properties as Alarm);
+}, 60_000);
+
+type Call = { seconds: number; lasts?: number; ending: Ending; door?: DoorName };
+
+const named = (Namespace: string, MetricName: string, Name: string, Value: unknown) => ({
+  Namespace,
+  MetricName,
+  Dimensions: [{ Name, Value }],
+});
+
+/** What one call leaves: Lambda's metrics and the API's carry the time of its beginning, ours that of its end. */
+function record(metrics: Metrics, { seconds, lasts = 0.3, ending, door = 'http-api' }: Call) {
+  const ofFunction = (name: string, value = 1) => {
+    const metric = named('AWS/Lambda', name, 'FunctionName', { Ref: 'GetLiveMigrationLambdaFunction' });
+    metrics.record(metric, seconds, value);
+  };
+  const lines = written[`${ending} ${door}`] ?? [];
+  if (ending === 'throttled') ofFunction('Throttles');
+  else if (ending !== 'may not be invoked') {
+    ofFunction('Invocations');
+    ofFunction('Duration', lasts * 1000);
+    if (ending === 'dies' || (door === 'direct' && ending !== 'Answered')) ofFunction('Errors');
+  }
+  const isOurs: Ending[] = ['Answered', 'stale secret', 'InvalidRequest', 'ProjectNotFound', 'LiveMigrationNotFound'];
+  if (door === 'http-api') {
+    const status =
+      isOurs.includes(ending) || ending === 'AtlasRateLimited' || ending === 'secret denied' ? '4xx' : '5xx';
+    metrics.record(named('AWS/ApiGateway', status, 'ApiId', { Ref: 'HttpApi' }), seconds, 1);
+  }
+  for (const line of lines) {
+    for (const { Namespace, Dimensions, Metrics: ofLine } of line._aws.CloudWatchMetrics)
+      for (const dimensions of Dimensions)
+        for (const { Name } of ofLine)
+          metrics.record(
+            { Namespace, MetricName: Name, Dimensions: dimensions.map((name) => ({ Name: name, Value: line[name] })) },
+            seconds + lasts,
+            Number(line[Name]),
+          );
+  }
+}
+
+const short = (alarm: string) => alarm.slice(service.length + 1);
+
+function judge(calls: Call[], hours: number, more: (metrics: Metrics) => void = () => undefined) {
+  const metrics = createMetrics();
+  for (const call of calls) record(metrics, call);
+  more(metrics);
+  const changes = changesOfState(alarms, metrics, hours * 60);
+  return changes.map(({ alarm, ...change }) => ({ alarm: short(alarm), ...change }));
+}
+
+const QUIET_HOURS = 6;
+
+/** Calls at a steady rate: answers at first, and then what a course says for the nth call. */
+function traffic(
+  every: number,
+  hours: number,
+  course: (n: number) => Ending,
+  { door = 'http-api' as DoorName, at = 7, lasts = 0.3 } = {},
+) {
+  const calls: Call[] = [];
+  for (let minute = 0; minute < hours * 60; minute += every) {
+    const n = Math.ceil((minute - QUIET_HOURS * 60) / every);
+    calls.push({ seconds: minute * 60 + at, lasts, ending: n < 0 ? 'Answered' : course(n), door });
+  }
+  return calls;
+}
+
+/** Begins in the middle of a minute, or so late in it that each call ends in the next one. */
+const moments = [
+  { at: 7, lasts: 0.3 },
+  { at: 55, lasts: 9 },
+];
+const rates = [1, 5, 30, 60];
+const allowed = (every: number) => (every <= 5 ? 15 : 2 * every + 15);
+const rung = (changes: Change[]) => [...new Set(changes.filter(({ isAlarm }) => isAlarm).map(({ alarm }) => alarm))];
+const firstOf = (changes: Change[]) =>
+  Math.min(...changes.filter(({ isAlarm }) => isAlarm).map(({ minute }) => minute));
+
+type Scene = {
+  name: string;
+  course: (n: number) => Ending;
+  rings: string[];
+  doors?: DoorName[];
+  allowed?: (every: number) => number;
+};
+
+const scenes: Scene[] = [
+  {
+    name: 'the function does not start, dies, or runs into its time-out',
+    course: () => 'dies',
+    rings: ['FunctionFails', 'ApiFails'],
+  },
+  { name: 'the same, called by other Lambdas', course: () => 'dies', rings: ['FunctionFails'], doors: ['direct'] },
+  {
+    name: 'the API may not invoke the function',
+    course: () => 'may not be invoked',
+    rings: ['ApiFails'],
+    doors: ['http-api'],
+  },
+  { name: 'the secrets of projects are denied', course: () => 'secret denied', rings: ['NoAnswers'] },
+  { name: 'Atlas is down', course: () => 'AtlasUnavailable', rings: ['NoAnswers'] },
+  { name: 'Atlas does not answer in time', course: () => 'AtlasTimedOut', rings: ['NoAnswers'] },
+  { name: 'Secrets Manager is down', course: () => 'SecretUnavailable', rings: ['NoAnswers'] },
+  { name: 'Atlas limits the rate of every question', course: () => 'AtlasRateLimited', rings: ['NoAnswers'] },
+  { name: 'Atlas refuses the key', course: () => 'AtlasCredentialsRejected', rings: ['CredentialsRejected'] },
+  { name: 'the key may not see the project', course: () => 'AtlasAccessDenied', rings: ['AccessDenied'] },
+  { name: 'the secret is not valid', course: () => 'SecretInvalid', rings: ['SecretInvalid'] },
+  { name: 'Atlas answers something else', course: () => 'AtlasUnexpectedAnswer', rings: ['AtlasUnexpectedAnswer'] },
+  { name: 'the function meets an unexpected error', course: () => 'InternalError', rings: ['InternalError'] },
+];
+
+/** The first minute of an alarm after the first call that is not answered, at its latest. */
+function ringsAfter({ course, rings, doors = ['http-api'] }: Scene, every: number): number {
+  let latest = 0;
+  for (const door of doors)
+    for (const moment of moments) {
+      const changes = judge(traffic(every, QUIET_HOURS + 8, course, { door, ...moment }), QUIET_HOURS + 8);
+      const expected = every <= 5 && course(0) === 'AtlasRateLimited' ? [...rings, 'RateLimited'] : rings;
+      expect(rung(changes).sort()).toEqual([...expected].sort());
+      for (const alarm of rings)
+        latest = Math.max(latest, firstOf(changes.filter((change) => change.alarm === alarm)) - QUIET_HOURS * 60);
+      // It rings once and for all as long as this lasts.
+      expect(changes).toHaveLength(expected.length);
+    }
+  return latest;
+}
+
+describe('rings', () => {
+  test.each(scenes)('$name', (scene) => {
+    const minutes = rates.map((every) => ringsAfter(scene, every));
+    for (const [at, every] of rates.entries()) {
+      expect(minutes[at]).toBeGreaterThan(0);
+      expect(minutes[at], `at a question in ${every} minutes`).toBeLessThanOrEqual(allowed(every));
+    }
+    const row = `| ${scene.name} | ${scene.rings.map((name) => `\`${name}\``).join(', ')} | ${minutes.join(' | ')} |`;
+    expect(readFileSync(new URL('../docs/operate.md', import.meta.url), 'utf8')).toContain(row);
+  });
+});
+
+describe('rings on, for as long as it lasts', () => {
+  test.each<Ending>(['AtlasCredentialsRejected', 'dies', 'AtlasUnavailable'])(
+    'a day of hourly questions that end as %s changes the state six times at most',
+    (ending) => {
+      for (const every of [60, 61, 45]) {
+        const changes = judge(
+          traffic(every, QUIET_HOURS + 24, () => ending),
+          QUIET_HOURS + 24,
+        );
+        expect(changes.length).toBeGreaterThan(0);
+        for (const alarm of rung(changes))
+          expect(changes.filter((change) => change.alarm === alarm).length).toBeLessThanOrEqual(6);
+      }
+    },
+  );
+
+  test.each([5, 10, 15, 20, 25, 40, 60])('Atlas is down for a day, at a question in %i minutes: one ring', (every) => {
+    const changes = judge(
+      traffic(every, QUIET_HOURS + 24, () => 'AtlasTimedOut'),
+      QUIET_HOURS + 24,
+    );
+    expect(changes).toHaveLength(1);
+  });
+
+  test('and ends some time after it is over', () => {
+    const changes = judge(
+      traffic(1, 14, (n) => (n < 60 ? 'AtlasUnavailable' : 'Answered')),
+      14,
+    );
+    expect(changes.map(({ alarm, isAlarm }) => [alarm, isAlarm])).toEqual([
+      ['NoAnswers', true],
+      ['NoAnswers', false],
+    ]);
+    expect(changes[1]?.minute).toBeLessThan((QUIET_HOURS + 1) * 60 + 140);
+  });
+});
+
+describe('rings, at other rates', () => {
+  test('Atlas limits the rate for an hour, with answers beside', () => {
+    const changes = judge(
+      traffic(1, 14, (n) => (n < 180 && n % 3 > 0 ? 'AtlasRateLimited' : 'Answered')),
+      14,
+    );
+    expect(rung(changes)).toEqual(['RateLimited']);
+    expect(firstOf(changes) - QUIET_HOURS * 60).toBeLessThanOrEqual(60);
+  });
+
+  test.each<[string, Ending, string]>([
+    ['and the execution environment has no secret', 'SecretUnavailable', 'NoAnswers'],
+    ['and the execution environment has an old one', 'stale secret', 'StaleSecret'],
+  ])('Secrets Manager fails every second time at ten-minute polls, %s', (_, ending, alarm) => {
+    const changes = judge(
+      traffic(10, 14, (n) => (n % 2 ? 'Answered' : ending), { door: 'direct' }),
+      14,
+    );
+    expect(rung(changes)).toEqual([alarm]);
+    expect(firstOf(changes) - QUIET_HOURS * 60).toBeLessThanOrEqual(2 * 10 + 15);
+    expect(changes).toHaveLength(1);
+  });
+
+  test('Lambda turns calls away', () => {
+    expect(
+      rung(
+        judge(
+          traffic(5, 14, () => 'throttled'),
+          14,
+        ),
+      ),
+    ).toContain('Throttles');
+  });
+
+  test('answers take longer than ten seconds', () => {
+    const calls = traffic(5, 14, () => 'Answered').map((call) => ({
+      ...call,
+      lasts: call.seconds > 6 * 3600 ? 11 : 1,
+    }));
+    expect(rung(judge(calls, 14))).toEqual(['Latency']);
+  });
+});
+
+/** A wait in virtual time as CloudWatch sees it: its polls, and what the state machines count. */
+async function judgeWait(world: World, input: object, hours: number) {
+  const { outcomes, counted } = await wait(world, { ...ids, ...input }, { hours });
+  const calls = outcomes.map(({ hours: at, outcome }) => ({
+    seconds: at * 3600,
+    ending: outcome as Ending,
+    door: 'direct' as const,
+  }));
+  return judge(calls, hours, (metrics) => {
+    for (const { hours: at, MetricName } of counted)
+      metrics.record(named('AtlasLiveMigration', MetricName, 'service', service), at * 3600, 1);
+  });
+}
+
+describe.each([60, 300, 1800, 3600])('a wait with a poll in %i s', (pollSeconds) => {
+  const working: World['atlas'] = () => says('WORKING', false);
+  const between = (hours: number, from: number, to: number) => hours >= from && hours < to;
+
+  test('rings when Atlas is down, and after an hour once more', async () => {
+    const changes = await judgeWait(
+      { atlas: ({ hours }) => (hours >= 6 ? fails('AtlasUnavailable') : says('WORKING', false)) },
+      { pollSeconds },
+      14,
+    );
+    expect(rung(changes)).toEqual(['NoAnswers', 'WaitsWithoutAnswer']);
+    expect(firstOf(changes) - 6 * 60).toBeLessThanOrEqual(Math.max(15, (2 * pollSeconds) / 60 + 15));
+    expect(changes).toHaveLength(2);
+  });
+
+  test.each(['Lambda.TooManyRequestsException', 'States.Timeout', 'Anything else'])(
+    'rings when polls fail with %s for an hour, although the function writes nothing',
+    async (name) => {
+      const { counted } = await wait(
+        { atlas: ({ hours }) => (hours >= 6 ? fails(name) : says('WORKING', false)) },
+        { ...ids, pollSeconds },
+        { hours: 14 },
+      );
+      const changes = judge([], 14, (metrics) => {
+        for (const { hours, MetricName } of counted)
+          metrics.record(named('AtlasLiveMigration', MetricName, 'service', service), hours * 3600, 1);
+      });
+      expect(rung(changes)).toEqual(['WaitsWithoutAnswer']);
+      expect(firstOf(changes)).toBeGreaterThanOrEqual(7 * 60);
+      expect(firstOf(changes)).toBeLessThanOrEqual(7 * 60 + (2 * pollSeconds) / 60 + 15);
+      expect(changes).toHaveLength(1);
+    },
+  );
+
+  test('rings when events are refused for an hour, also before it ends', async () => {
+    const changing: World['atlas'] = ({ hours }) => says(hours < 6 ? 'NEW' : 'WORKING', false);
+    const bus: World['bus'] = ({ hours }) => (hours >= 6 ? fails('EventBridge.FailedEntry') : undefined);
+    const going = await judgeWait({ atlas: changing, bus }, { pollSeconds }, 14);
+    expect(rung(going)).toEqual(['EventsRefused']);
+    expect(firstOf(going)).toBeLessThanOrEqual(7 * 60 + (2 * pollSeconds) / 60 + 15);
+    expect(going).toHaveLength(1);
+    const ending = await judgeWait(
+      { atlas: ({ hours }) => says(hours < 6 ? 'WORKING' : 'COMPLETE', false), bus },
+      { pollSeconds },
+      14,
+    );
+    expect(rung(ending)).toEqual(['EventsRefused']);
+  });
+
+  test('rings when no round can be started', async () => {
+    const start: World['start'] = ({ hours }) => (hours > 0.1 ? fails('StepFunctions.Throttled') : undefined);
+    expect(
+      rung(
+        await judgeWait(
+          {
+            atlas: working,
+            start: (now, machine) => (machine === 'pollLiveMigration' ? fails('x') : start(now, machine)),
+          },
+          { pollSeconds },
+          14,
+        ),
+      ),
+    ).toEqual(['LostRounds']);
+  });
+
+  test('is silent while all is well, and when one poll fails', async () => {
+    expect(await judgeWait({ atlas: working }, { pollSeconds }, 14)).toEqual([]);
+    expect(
+      await judgeWait(
+        { atlas: ({ hours }) => (between(hours, 6, 6.003) ? fails('AtlasTimedOut') : says('NEW')) },
+        { pollSeconds },
+        14,
+      ),
+    ).toEqual([]);
+  });
+
+  test.each(['FAILED', 'EXPIRED', 'COMPLETE'] as const)(
+    'is silent when the live migration ends as %s',
+    async (status) => {
+      expect(
+        await judgeWait({ atlas: ({ hours }) => says(hours < 6 ? 'WORKING' : status) }, { pollSeconds }, 14),
+      ).toEqual([]);
+    },
+  );
+
+  test.each(['InvalidRequest', 'ProjectNotFound', 'LiveMigrationNotFound'])(
+    'is silent when it was started with a mistyped id: %s',
+    async (name) => {
+      expect(await judgeWait({ atlas: () => fails(name) }, { pollSeconds }, 14)).toEqual([]);
+    },
+  );
+
+  test('is silent when a live migration is ready for cutover, and eleven others are', async () => {
+    expect(await judgeWait({ atlas: () => says('WORKING', true), waits: 12 }, { pollSeconds }, 30)).toEqual([]);
+  });
+
+  test('is silent when the bus refuses one event once', async () => {
+    const bus: World['bus'] = ({ count }) => (count === 1 ? fails('EventBridge.FailedEntry') : undefined);
+    expect(await judgeWait({ atlas: working, bus }, { pollSeconds }, 14)).toEqual([]);
+  });
+});
+
+describe('stays silent', () => {
+  const quiet: [string, (n: number) => Ending][] = [
+    ['malformed ids', () => 'InvalidRequest'],
+    ['unknown projects', () => 'ProjectNotFound'],
+    ['unknown live migrations', () => 'LiveMigrationNotFound'],
+    ['answers', () => 'Answered'],
+    ['one AtlasUnavailable among answers', (n) => (n === 2 ? 'AtlasUnavailable' : 'Answered')],
+    ['one AtlasTimedOut among answers', (n) => (n === 2 ? 'AtlasTimedOut' : 'Answered')],
+    ['one AtlasRateLimited among answers', (n) => (n === 2 ? 'AtlasRateLimited' : 'Answered')],
+    ['one SecretUnavailable among answers', (n) => (n === 2 ? 'SecretUnavailable' : 'Answered')],
+    ['one old secret among answers', (n) => (n === 2 ? 'stale secret' : 'Answered')],
+    ['mistyped projects beside answers', (n) => (n % 3 ? 'Answered' : 'ProjectNotFound')],
+  ];
+  test.each(quiet)('%s, at any rate, over HTTPS and called directly', (_, course) => {
+    for (const every of [...rates, 0.1])
+      for (const door of ['http-api', 'direct'] as const)
+        for (const moment of moments)
+          expect(judge(traffic(every, QUIET_HOURS + 3, course, { door, ...moment }), QUIET_HOURS + 3)).toEqual([]);
+  });
+
+  test("API Gateway's own 4xx, with no call of the function", () => {
+    const changes = judge([], 14, (metrics) => {
+      for (let minute = 0; minute < 14 * 60; minute += 1)
+        metrics.record(named('AWS/ApiGateway', '4xx', 'ApiId', { Ref: 'HttpApi' }), minute * 60, 1);
+    });
+    expect(changes).toEqual([]);
+  });
+
+  test('no traffic for two days', () => {
+    expect(
+      judge(
+        traffic(5, QUIET_HOURS, () => 'Answered'),
+        54,
+      ),
+    ).toEqual([]);
+  });
+});
