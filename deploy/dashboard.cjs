@@ -18,13 +18,14 @@ const functionMetric = (metric, options) => [
   '${GetLiveMigrationLambdaFunction}',
   options,
 ];
-const stateMachineMetric = (metric, options) => [
+const machineMetric = (machine, metric, options) => [
   'AWS/States',
   metric,
   'StateMachineArn',
-  '${AwaitLiveMigration}',
-  options,
+  `\${${machine}}`,
+  { stat: 'Sum', ...options },
 ];
+const ownMetric = (metric, options) => [own, metric, 'service', service, { stat: 'Sum', ...options }];
 
 /** Title, metrics, unit of the left axis, and properties that only some widgets have. */
 const rows = [
@@ -58,35 +59,43 @@ const rows = [
   ],
   [
     [
-      'Requests and secret reads per answer',
+      'Answers and requests to Atlas',
       [
-        [
-          own,
-          'AtlasRequests',
-          'service',
-          service,
-          'outcome',
-          'Answered',
-          { stat: 'Average', label: 'requests to Atlas' },
-        ],
-        [
-          own,
-          'SecretReads',
-          'service',
-          service,
-          'outcome',
-          'Answered',
-          { stat: 'Average', label: 'reads of the secret' },
-        ],
+        [own, 'Requests', 'service', service, 'outcome', 'Answered', { stat: 'Sum', label: 'answers' }],
+        ownMetric('AtlasRequests', { label: 'requests to Atlas' }),
+        ownMetric('SecretReads', { label: 'reads of the secret' }),
+        ownMetric('StaleSecret', { label: 'old secret used' }),
       ],
-      'average',
+      'in 5 min',
     ],
     [
-      'Throttles and waits',
+      'The function',
       [
+        functionMetric('Invocations', { stat: 'Sum', label: 'calls' }),
+        ownMetric('Requests', { label: 'calls that ended' }),
         functionMetric('Throttles', { stat: 'Sum', label: 'throttled calls' }),
-        stateMachineMetric('ExecutionsStarted', { stat: 'Sum', label: 'waits started' }),
-        stateMachineMetric('ExecutionsFailed', { stat: 'Sum', label: 'waits failed' }),
+      ],
+      'in 5 min',
+    ],
+  ],
+  [
+    [
+      'Waits',
+      [
+        machineMetric('AwaitLiveMigration', 'ExecutionsStarted', { label: 'started' }),
+        machineMetric('AwaitLiveMigration', 'ExecutionsSucceeded', { label: 'succeeded' }),
+        machineMetric('AwaitLiveMigration', 'ExecutionsFailed', { label: 'failed' }),
+        ownMetric('PollsWithoutAnswer', { label: 'polls without answer' }),
+        ownMetric('LostRounds', { label: 'lost rounds' }),
+      ],
+      'in 5 min',
+    ],
+    [
+      'Events and reminders',
+      [
+        ownMetric('EventsRefused', { label: 'events refused' }),
+        machineMetric('RemindOfCutover', 'ExecutionsStarted', { label: 'reminders started' }),
+        ownMetric('RemindersRefused', { label: 'reminders refused' }),
       ],
       'in 5 min',
     ],

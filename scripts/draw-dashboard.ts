@@ -33,6 +33,7 @@ const blue = '#1f77b4';
 const orange = '#ff7f0e';
 const green = '#2ca02c';
 const red = '#d62728';
+const grey = '#7f7f7f';
 
 /** A migration that is ready after eight hours and complete after ten, and a smaller one beside it. */
 const data: Record<string, Series[]> = {
@@ -56,14 +57,28 @@ const data: Record<string, Series[]> = {
     series('p50', blue, (h) => 95 + 6 * noise(h, 4)),
     series('p99', orange, (h) => 260 + 40 * noise(h, 5) + (h > 4.2 && h < 5 ? 900 : 0)),
   ],
-  'Requests and secret reads per answer': [
-    series('requests to Atlas', blue, (h) => 1.9 + 0.08 * noise(h, 6)),
-    series('reads of the secret', orange, (h) => 0.2 + 0.03 * noise(h, 7)),
+  'Answers and requests to Atlas': [
+    series('answers', green, (h) => 10 + noise(h, 3) - (h > 4.3 && h < 4.9 ? 5 : 0)),
+    series('requests to Atlas', blue, (h) => 19 + 1.5 * noise(h, 6)),
+    series('reads of the secret', orange, (h) => 2 + 0.3 * noise(h, 7)),
+    series('old secret used', red, () => 0),
   ],
-  'Throttles and waits': [
+  'The function': [
+    series('calls', blue, (h) => 11 + noise(h, 8)),
+    series('calls that ended', green, (h) => 11 + noise(h, 8)),
     series('throttled calls', red, () => 0),
-    series('waits started', green, (h) => ([1, 3].some((at) => Math.abs(h - at) < 0.09) ? 1 : 0)),
-    series('waits failed', orange, () => 0),
+  ],
+  Waits: [
+    series('started', blue, (h) => ([1, 3].some((at) => Math.abs(h - at) < 0.09) ? 1 : 0)),
+    series('succeeded', green, (h) => ([7.1, 9.6].some((at) => Math.abs(h - at) < 0.09) ? 1 : 0)),
+    series('failed', red, () => 0),
+    series('polls without answer', orange, () => 0),
+    series('lost rounds', grey, () => 0),
+  ],
+  'Events and reminders': [
+    series('events refused', red, () => 0),
+    series('reminders started', green, (h) => ([6, 8].some((at) => Math.abs(h - at) < 0.09) ? 1 : 0)),
+    series('reminders refused', orange, () => 0),
   ],
 };
 
@@ -107,7 +122,7 @@ function draw({ x, y, width, height, properties: { title, yAxis } }: Widget): st
     return `${area}<path d="${line}" fill="none" stroke="${colour}" stroke-width="2"/>`;
   });
   const legend = shown.map(({ label, colour }, index) => {
-    const at = plot.x + index * 150;
+    const at = plot.x + index * (shown.length > 3 ? 96 : 150);
     return `<rect x="${at}" y="${top + h - 26}" width="10" height="10" fill="${colour}"/><text x="${at + 15}" y="${top + h - 17}">${escapeXml(label)}</text>`;
   });
   return [

@@ -536,8 +536,10 @@ describe('metrics', () => {
       'Ready for cutover',
       'Requests by outcome',
       'Latency of Atlas',
-      'Requests and secret reads per answer',
-      'Throttles and waits',
+      'Answers and requests to Atlas',
+      'The function',
+      'Waits',
+      'Events and reminders',
     ]);
     for (const { properties } of widgets) {
       for (const [first, name, ...rest] of properties.metrics) {
