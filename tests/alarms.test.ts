@@ -266,6 +266,11 @@ describe('rings, at other rates', () => {
     expect(changes).toHaveLength(1);
   });
 
+  test('Secrets Manager fails at hourly questions', () => {
+    const changes = judge(traffic(60, 14, () => 'stale secret'), 14);
+    expect(changes.map(({ alarm }) => alarm)).toEqual(['StaleSecret']);
+  });
+
   test('Lambda turns calls away', () => {
     expect(
       rung(
@@ -283,6 +288,8 @@ describe('rings, at other rates', () => {
       lasts: call.seconds > 6 * 3600 ? 11 : 1,
     }));
     expect(rung(judge(calls, 14))).toEqual(['Latency']);
+    const once = calls.map((call, at) => (at % 3 ? { ...call, lasts: 1 } : call));
+    expect(judge(once, 14)).toEqual([]);
   });
 });
 
