@@ -267,7 +267,10 @@ describe('rings, at other rates', () => {
   });
 
   test('Secrets Manager fails at hourly questions', () => {
-    const changes = judge(traffic(60, 14, () => 'stale secret'), 14);
+    const changes = judge(
+      traffic(60, 14, () => 'stale secret'),
+      14,
+    );
     expect(changes.map(({ alarm }) => alarm)).toEqual(['StaleSecret']);
   });
 
@@ -354,6 +357,22 @@ describe.each([60, 300, 1800, 3600])('a wait with a poll in %i s', (pollSeconds)
       14,
     );
     expect(rung(ending)).toEqual(['EventsRefused']);
+  });
+
+  test('rings when a reminder can not be started, and not when that happens once', async () => {
+    const refusing = (most: number): World => ({
+      atlas: ({ hours }) => says('WORKING', hours >= 6),
+      start: ({ executions }, machine) => {
+        const isRefused = machine === 'remindOfCutover' && refused < most && executions.length > 0;
+        refused += Number(isRefused);
+        return isRefused ? fails('StepFunctions.ThrottlingException') : undefined;
+      },
+    });
+    let refused = 0;
+    const changes = await judgeWait(refusing(1000), { pollSeconds }, 14);
+    expect(changes.map(({ alarm }) => alarm)).toEqual(['RemindersRefused']);
+    refused = 0;
+    expect(await judgeWait(refusing(1), { pollSeconds }, 14)).toEqual([]);
   });
 
   test('rings when no round can be started', async () => {
