@@ -160,10 +160,8 @@ const table = {
   ],
 };
 
-const actions = '${self:custom.deployment.alarmActions}';
-const runbook = '${self:custom.deployment.runbook}';
-
-module.exports = () => ({
+/** @param values the deployment's parameters, judged */
+module.exports = ({ alarmTopicArn, runbookUrl }) => ({
   Resources: Object.fromEntries(
     Object.entries(table).map(([name, [condition, wrong, first]]) => [
       `${name}Alarm`,
@@ -171,12 +169,12 @@ module.exports = () => ({
         Type: 'AWS::CloudWatch::Alarm',
         Properties: {
           AlarmName: `${service}-${name}`,
-          AlarmDescription: `${wrong} ${first} Runbook: ${runbook}, section ${name}.`,
+          AlarmDescription: `${wrong} ${first} Runbook: ${runbookUrl || 'docs/operate.md'}, section ${name}.`,
           ...condition,
           ComparisonOperator: 'GreaterThanOrEqualToThreshold',
           TreatMissingData: 'notBreaching',
-          AlarmActions: actions,
-          OKActions: actions,
+          AlarmActions: alarmTopicArn ? [alarmTopicArn] : [],
+          OKActions: alarmTopicArn ? [alarmTopicArn] : [],
         },
       },
     ]),

@@ -1,5 +1,5 @@
 /**
- * The body of the CloudWatch dashboard: what a person wants to see during a migration, from the top. `Service`, `AWS::…`
+ * The CloudWatch dashboard: what a person wants to see during a migration, from the top. In its body, `Service`, `AWS::…`
  * and the names of resources are filled in by CloudFormation.
  */
 
@@ -124,4 +124,15 @@ const widgets = rows.flatMap((row, y) =>
   })),
 );
 
-module.exports = () => JSON.stringify({ widgets });
+module.exports = () => ({
+  Resources: {
+    Dashboard: {
+      Type: 'AWS::CloudWatch::Dashboard',
+      Properties: {
+        DashboardName: '${self:service}-${sls:stage}',
+        DashboardBody: { 'Fn::Sub': [JSON.stringify({ widgets }), { Service: '${self:service}-${sls:stage}' }] },
+      },
+    },
+  },
+});
+module.exports.widgets = widgets;

@@ -6,7 +6,9 @@
 const { readBaseUrl, baseUrlRule } = require('../lib/atlas/base-url.ts');
 const { readProxy, proxyRule } = require('../lib/proxy.ts');
 const httpApi = require('./http-api.cjs');
-const statements = require('./iam.cjs');
+const alarms = require('./alarms.cjs');
+const dashboard = require('./dashboard.cjs');
+const functionRole = require('./function-role.cjs');
 const waiting = require('./waiting.cjs');
 
 /** What CloudWatch Logs accepts as a retention. */
@@ -87,6 +89,19 @@ const parameters = {
     isGood: optional((text) => /^arn:[\w-]+:kms:[\w-]+:\d{12}:key\/[\w-]+$/.test(text)),
     rule: 'must be the ARN of a KMS key',
   },
+  // A permissions boundary for every role, where the account demands one.
+  permissionsBoundaryArn: {
+    default: '',
+    isGood: optional((text) => /^arn:[\w-]+:iam::(\d{12}|aws):policy\/[\w+=,.@/-]+$/.test(text)),
+    rule: 'must be the ARN of an IAM policy',
+  },
+  // Tags for everything that takes tags: name=value, comma-separated.
+  tags: {
+    default: '',
+    isList: true,
+    isGood: each((pair) => /^(?!aws:)[\p{L}\p{N} _.:/+@-]{1,128}=[\p{L}\p{N} _.:/=+@-]{0,256}$/u.test(pair)),
+    rule: 'must be pairs such as team=data, comma-separated',
+  },
   // SNS topic that gets the alarms and the reminders of a cutover that is due; empty: alarms only change their colour.
   alarmTopicArn: {
     default: '',
@@ -130,13 +145,20 @@ const parameters = {
 const listNames = Object.keys(parameters).filter((name) => parameters[name].isList);
 
 /** Names everything that is wrong. */
-function findProblems(values, given) {
-  const problems = given.filter((name) => !(name in parameters)).map((name) => `there is no parameter ${name}`);
+function findProblems(values, given, region) {
+  const unknown = new Set(given.filter((name) => !(name in parameters)));
+  const problems = [...unknown].map((name) => `there is no parameter ${name}`);
   for (const [name, { isGood, rule }] of Object.entries(parameters)) {
     if (!isGood(values[name])) problems.push(`${name} ${rule}`);
   }
   if (Boolean(values.jwtIssuer) !== isFilled(values.jwtAudience)) {
     problems.push('jwtIssuer and jwtAudience are needed together');
+  }
+  const [, secretRegion = region] = /^arn:[\w-]+:secretsmanager:([\w-]+):/.exec(values.atlasSecretId) ?? [];
+  if (secretRegion !== region) {
+    problems.push(
+      `atlasSecretId is in ${secretRegion}, and the deployment in ${region}: they must be in the same region`,
+    );
   }
   if (isFilled(values.subnetIds) !== isFilled(values.securityGroupIds)) {
     problems.push('subnetIds and securityGroupIds are needed together');
@@ -144,13 +166,19 @@ function findProblems(values, given) {
   return problems;
 }
 
+/** The types of our resources that take no tags. */
+const untaggable = ['AWS::Lambda::Permission'];
+
 /** What of serverless.yml follows from the values. */
-async function deployment({ options, resolveVariable }) {
+async function deployment({ options, resolveVariable, resolveConfigurationProperty }) {
   const values = {};
   for (const name of Object.keys(parameters)) values[name] = String(await resolveVariable(`param:${name}, ''`));
   const given = [options.param ?? []].flat().map((pair) => pair.split('=')[0]);
+  // A name that is wrong is not used at all, so the names of all stages are judged.
+  for (const ofStage of Object.values((await resolveConfigurationProperty(['params'])) ?? {}))
+    given.push(...Object.keys(ofStage ?? {}));
 
-  const problems = findProblems(values, given);
+  const problems = findProblems(values, given, await resolveVariable('self:provider.region'));
   if (problems.length > 0) {
     const error = new Error(`the parameters are not valid: ${problems.join('; ')}.`);
     // osls prints the stack, which says nothing to the reader.
@@ -160,15 +188,24 @@ async function deployment({ options, resolveVariable }) {
 
   const lists = Object.fromEntries(listNames.map((name) => [name, list(values[name])]));
   const { subnetIds, securityGroupIds } = lists;
-  const { alarmTopicArn, reservedConcurrency, logRetentionDays, runbookUrl } = values;
+  const { reservedConcurrency, logRetentionDays } = values;
+  const tags = Object.fromEntries(lists.tags.map((pair) => [pair.split('=')[0], pair.slice(pair.indexOf('=') + 1)]));
+  const tagList = Object.entries(tags).map(([Key, Value]) => ({ Key, Value }));
+  const tagged = (part) => {
+    for (const { Type, Properties } of Object.values(part.Resources))
+      if (tagList.length > 0 && !untaggable.includes(Type)) Properties.Tags = tagList;
+    return part;
+  };
   return {
     ...httpApi({ ...values, ...lists }),
-    statements: statements(values),
-    waiting: waiting(values),
+    functionRole: tagged(functionRole({ ...values, ...lists })),
+    waiting: tagged(waiting(values)),
+    alarms: tagged(alarms(values)),
+    dashboard: tagged(dashboard()),
+    tags,
+    tagList,
     vpc: subnetIds.length > 0 ? { subnetIds, securityGroupIds } : null,
     reservedConcurrency: reservedConcurrency ? Number(reservedConcurrency) : null,
-    alarmActions: alarmTopicArn ? [alarmTopicArn] : [],
-    runbook: runbookUrl || 'docs/operate.md',
     logRetentionInDays: Number(logRetentionDays),
   };
 }

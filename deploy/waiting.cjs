@@ -86,7 +86,7 @@ const machines = ({ eventBusName, alarmTopicArn }) => ({
 
 const logicalIdOf = (machine) => machine[0].toUpperCase() + machine.slice(1);
 
-function role(machine, statements) {
+function role(machine, statements, permissionsBoundaryArn) {
   return {
     Type: 'AWS::IAM::Role',
     Properties: {
@@ -104,6 +104,7 @@ function role(machine, statements) {
           },
         ],
       },
+      ...(permissionsBoundaryArn ? { PermissionsBoundary: permissionsBoundaryArn } : {}),
       Policies: [
         {
           PolicyName: machine,
@@ -117,7 +118,7 @@ function role(machine, statements) {
 const definitionOf = (file) => parse(readFileSync(join(__dirname, `${file}.asl.yml`), 'utf8'));
 
 /** @param values the deployment's parameters, judged */
-function waiting({ eventBusName, alarmTopicArn, logRetentionDays }) {
+function waiting({ eventBusName, alarmTopicArn, logRetentionDays, permissionsBoundaryArn }) {
   const resources = {
     WaitingLogGroup: {
       Type: 'AWS::Logs::LogGroup',
@@ -144,7 +145,7 @@ function waiting({ eventBusName, alarmTopicArn, logRetentionDays }) {
         TracingConfiguration: { Enabled: true },
       },
     };
-    resources[`${id}Role`] = role(machine, statements);
+    resources[`${id}Role`] = role(machine, statements, permissionsBoundaryArn);
   }
   return {
     Resources: resources,

@@ -14,8 +14,7 @@ type Widget = {
 };
 type Series = { label: string; colour: string; values: number[]; filled?: boolean };
 
-const body = createRequire(import.meta.url)('../deploy/dashboard.cjs') as () => string;
-const { widgets } = JSON.parse(body()) as { widgets: Widget[] };
+const { widgets } = createRequire(import.meta.url)('../deploy/dashboard.cjs') as { widgets: Widget[] };
 
 /** Twelve hours, a figure for each ten minutes. */
 const POINTS = 73;

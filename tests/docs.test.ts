@@ -16,6 +16,7 @@ const documents = globSync(['*.md', 'docs/*.md'], { cwd: root });
 /** The commands, and the test (or the script of the pipeline) that runs each. */
 const runBy: Record<string, string> = {
   'npm ci && npm start': 'tests/start.test.ts',
+  'npm ci': '.ci/run',
   'npm ci && npm test': '.ci/run',
   'npm test': '.ci/run',
   'npm run build:ric': '.ci/run',

@@ -1,8 +1,10 @@
 /** The CloudFormation template that a deployment sends: judged offline, against CloudFormation's own specification. */
 
+import { execFile } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { loadAwsServiceSpec } from '@aws-cdk/aws-service-spec';
 import { beforeAll, describe, expect, test, vi } from 'vitest';
 import { parse } from 'yaml';
@@ -44,6 +46,8 @@ const everything = {
   httpsProxy: 'http://proxy.example.com:3128',
   noProxy: '.amazonaws.com,example.com',
   runbookUrl: 'https://wiki.example.com/migrations',
+  permissionsBoundaryArn: 'arn:aws:iam::123456789012:policy/boundary',
+  tags: 'team=data, cost centre=42',
 };
 
 let plain: Template;
@@ -147,6 +151,20 @@ describe("CloudFormation's specification", () => {
     expect(problemsOf(full)).toEqual([]);
   });
 
+  test('tags are on everything that takes them', async () => {
+    const db = await loadAwsServiceSpec();
+    for (const [name, { Type, Properties }] of Object.entries(full.Resources)) {
+      const [known] = db.lookup('resource', 'cloudFormationType', 'equals', Type);
+      if (!known || !Object.hasOwn(known.properties, 'Tags')) continue;
+      const tags = Properties['Tags'];
+      const pairs = Array.isArray(tags) ? tags.map(({ Key, Value }) => [Key, Value]) : Object.entries(tags ?? {});
+      expect(pairs, name).toEqual([
+        ['team', 'data'],
+        ['cost centre', '42'],
+      ]);
+    }
+  });
+
   test('is really asked', async () => {
     const problemsOf = await check();
     const broken = {
@@ -218,6 +236,10 @@ describe('the function', () => {
     expect(properties).not.toHaveProperty('ReservedConcurrentExecutions');
   });
 
+  test('is not tried again where it was invoked without waiting for the answer', () => {
+    expect(only(plain, 'AWS::Lambda::EventInvokeConfig')).toMatchObject({ MaximumRetryAttempts: 0 });
+  });
+
   test('gets the parameters', () => {
     expect(only(full, 'AWS::Lambda::Function')).toMatchObject({
       VpcConfig: { SubnetIds: ['subnet-0a1b', 'subnet-2c3d'], SecurityGroupIds: ['sg-0a1b'] },
@@ -259,33 +281,58 @@ const definitionOf = (template: Template, id: string) => {
 };
 
 describe('least privilege', () => {
-  const logs = [
-    'Allow logs:CreateLogStream logs:CreateLogGroup logs:TagResource on arn:$AWS::Partition:logs:$AWS::Region:$AWS::AccountId:log-group:/aws/lambda/atlas-live-migration-dev*:*',
-    'Allow logs:PutLogEvents on arn:$AWS::Partition:logs:$AWS::Region:$AWS::AccountId:log-group:/aws/lambda/atlas-live-migration-dev*:*:*',
-  ];
+  const logs =
+    'Allow logs:CreateLogStream logs:PutLogEvents on arn:$AWS::Partition:logs:$AWS::Region:$AWS::AccountId:log-group:/aws/lambda/atlas-live-migration-dev-getLiveMigration:*';
   const traces = 'Allow xray:PutTraceSegments xray:PutTelemetryRecords on *';
   const secret = (statement: string[]) => statement.filter((one) => one.includes('secretsmanager'));
 
   test('the function may read that secret, and write its logs and traces', () => {
-    const all = statements(plain, 'IamRoleLambdaExecution');
-    expect(all.filter((one) => !one.includes('secretsmanager'))).toEqual([...logs, traces]);
+    const all = statements(plain, 'FunctionRole');
+    expect(all.filter((one) => !one.includes('secretsmanager'))).toEqual([logs, traces]);
     expect(secret(all)).toEqual([
       expect.stringMatching(/^Allow secretsmanager:GetSecretValue on .*:secret:atlas\/live-migration-\?{6}$/),
     ]);
   });
 
-  test('with {groupId}, it may read the secrets of that pattern; with a key, it may decrypt with that one', () => {
-    const all = statements(full, 'IamRoleLambdaExecution');
+  test('with {groupId}, it may read the secrets of that pattern; with a key, it may decrypt with that one for Secrets Manager', () => {
+    const all = statements(full, 'FunctionRole');
     expect(secret(all)).toEqual([expect.stringMatching(/:secret:atlas\/\?{24}\/key-\?{6}$/)]);
     expect(all).toContain(`Allow kms:Decrypt on ${everything.kmsKeyArn}`);
+    expect(JSON.stringify(full.Resources['FunctionRole'])).toContain(
+      '{"StringEquals":{"kms:ViaService":{"Fn::Sub":"secretsmanager.${AWS::Region}.${AWS::URLSuffix}"}}}',
+    );
   });
 
   test('of an ARN, with or without the six characters of its end, it may read that one', async () => {
-    const atlasSecretId = 'arn:aws:secretsmanager:eu-west-1:123456789012:secret:atlas-secret';
-    expect(secret(statements(await packageWith({ atlasSecretId }), 'IamRoleLambdaExecution'))).toEqual([
+    const atlasSecretId = 'arn:aws:secretsmanager:us-east-1:123456789012:secret:atlas-secret';
+    expect(secret(statements(await packageWith({ atlasSecretId }), 'FunctionRole'))).toEqual([
       `Allow secretsmanager:GetSecretValue on ${atlasSecretId}`,
       `Allow secretsmanager:GetSecretValue on ${atlasSecretId}-??????`,
     ]);
+  });
+
+  test('in a VPC, Lambda may make network interfaces with the role, and the code may not', () => {
+    const ec2 = statements(full, 'FunctionRole').filter((one) => one.includes('ec2:'));
+    const actions =
+      'ec2:CreateNetworkInterface ec2:DescribeNetworkInterfaces ec2:DescribeSubnets ec2:DeleteNetworkInterface ec2:AssignPrivateIpAddresses ec2:UnassignPrivateIpAddresses on *';
+    expect(ec2).toEqual([`Allow ${actions}`, `Deny ${actions}`]);
+    expect(JSON.stringify(full.Resources['FunctionRole'])).toContain(
+      '{"ArnEquals":{"lambda:SourceFunctionArn":{"Fn::Sub":"arn:${AWS::Partition}:lambda:${AWS::Region}:${AWS::AccountId}:function:atlas-live-migration-dev-getLiveMigration"}}}',
+    );
+  });
+
+  test('no role has a managed policy; each has the boundary, where there is one', () => {
+    for (const template of [plain, full]) {
+      const roles = ofType(template, 'AWS::IAM::Role');
+      expect(roles).toHaveLength(4);
+      for (const { Properties } of roles) {
+        expect(Properties).not.toHaveProperty('ManagedPolicyArns');
+        expect(Properties['PermissionsBoundary']).toBe(
+          template === full ? everything.permissionsBoundaryArn : undefined,
+        );
+      }
+    }
+    expect(ofType(full, 'AWS::IAM::ManagedPolicy')).toEqual([]);
   });
 
   describe('a state machine may do what its tasks do, and nothing else', () => {
@@ -582,11 +629,13 @@ describe('metrics', () => {
 
 describe('parameters that are wrong are named before anything is deployed', () => {
   /** Judges the parameters as serverless does, with the defaults for the others. */
-  const judge = (parameters: Record<string, string>) => {
+  const judge = (parameters: Record<string, string>, params: object = { default: {} }) => {
     const { defaults, deployment } = createRequire(import.meta.url)('../deploy/parameters.cjs');
     return deployment({
+      resolveConfigurationProperty: async () => params,
       options: { param: Object.entries(parameters).map(([name, value]) => `${name}=${value}`) },
       resolveVariable: async (variable: string) => {
+        if (variable === 'self:provider.region') return 'us-east-1';
         const name = variable.slice('param:'.length).split(',')[0] ?? '';
         return { ...defaults, ...parameters }[name];
       },
@@ -622,8 +671,31 @@ describe('parameters that are wrong are named before anything is deployed', () =
     [{ noProxy: 'https://example.com/' }, 'noProxy must be names of hosts or domains'],
     [{ noProxy: 'a;b' }, 'noProxy must be names of hosts or domains'],
     [{ secretId: 'x' }, 'there is no parameter secretId'],
+    [{ permissionsBoundaryArn: 'boundary' }, 'permissionsBoundaryArn must be the ARN of an IAM policy'],
+    [{ tags: 'team' }, 'tags must be pairs such as team=data'],
+    [{ tags: 'aws:team=data' }, 'tags must be pairs'],
+    [
+      { atlasSecretId: 'arn:aws:secretsmanager:eu-west-1:123456789012:secret:x' },
+      'atlasSecretId is in eu-west-1, and the deployment in us-east-1',
+    ],
   ])('%j', async (parameters, message) => {
     await expect(judge(parameters)).rejects.toThrow(message);
+  });
+
+  test('also where an unknown name stands in serverless.yml, under any stage', async () => {
+    await expect(judge({}, { default: {}, prod: { subnetIDs: 'subnet-1' }, other: null })).rejects.toThrow(
+      'there is no parameter subnetIDs',
+    );
+  });
+
+  test('a deployment that names no region is refused', async () => {
+    const { AWS_REGION: _, ...env } = process.env;
+    const serverless = join(root, 'node_modules/.bin/serverless');
+    const { stdout, stderr } = await promisify(execFile)(serverless, ['deploy'], { cwd: root, env }).then(
+      () => ({ stdout: '', stderr: '' }),
+      (error: { stdout: string; stderr: string }) => error,
+    );
+    expect(stdout + stderr).toContain('Name the region of the deployment');
   });
 
   test('all of them at once, in one message, by serverless itself', async () => {
