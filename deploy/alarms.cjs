@@ -19,17 +19,7 @@ const ofFunction = (name) => ({
   MetricName: name,
   Dimensions: [{ Name: 'FunctionName', Value: { Ref: 'GetLiveMigrationLambdaFunction' } }],
 });
-const ofApi = (name) => ({
-  Namespace: 'AWS/ApiGateway',
-  MetricName: name,
-  Dimensions: [{ Name: 'ApiId', Value: { Ref: 'HttpApi' } }],
-});
-
-/**
- * Fires when `metric` reaches `threshold` in some of the last windows.
- *
- * @param when `datapoints` of `windows` must reach it, each of `period` seconds
- */
+/** Fires when `metric` reaches `threshold` in so many of the last windows. */
 const reaches = (threshold, metric, { datapoints, windows, statistic = { Statistic: 'Sum' } }) => ({
   ...metric,
   ...statistic,
@@ -72,17 +62,21 @@ const withoutOutcome = (calls, outcomes) =>
   );
 
 /** For each alarm: when it fires, what is wrong, and what to do first. */
-const table = {
+const table = (api) => ({
   FunctionFails: [
     withoutOutcome(ofFunction('Invocations'), own('Requests')),
     'Lambda called the function, and the function did not come to an end: it does not start, runs out of memory, or runs into its time-out.',
     'Read the last lines of the log group of the function, and roll back if this began with a deployment.',
   ],
-  ApiFails: [
-    withoutOutcome(ofApi('5xx'), own('Requests', { door: 'http-api' })),
-    'The API answers with 5xx without an answer of the function.',
-    'Look at integrationError in the access log of the API: the permission to invoke the function may be missing.',
-  ],
+  ...(api.metric
+    ? {
+        ApiFails: [
+          withoutOutcome(api.metric(api.serverErrors), own('Requests', { door: api.door })),
+          'The API answers with 5xx without an answer of the function.',
+          'Look at integrationError in the access log of the API: the permission to invoke the function may be missing.',
+        ],
+      }
+    : {}),
   NoAnswers: [
     holds(
       'IF(FILL(u, 0) > 0 AND FILL(a, 0) == 0, 1, 0)',
@@ -158,12 +152,15 @@ const table = {
     'Step Functions does not start, or loses, executions of pollLiveMigration, and waits poll late.',
     'Look at the quotas of Step Functions in this account, and at the failed executions of pollLiveMigration.',
   ],
-};
+});
 
-/** @param values the deployment's parameters, judged */
-module.exports = ({ alarmTopicArn, runbookUrl }) => ({
+/**
+ * @param values the deployment's parameters, judged
+ * @param api the form of the API: its metrics, and the door that it is to the function
+ */
+module.exports = ({ alarmTopicArn, runbookUrl }, api) => ({
   Resources: Object.fromEntries(
-    Object.entries(table).map(([name, [condition, wrong, first]]) => [
+    Object.entries(table(api)).map(([name, [condition, wrong, first]]) => [
       `${name}Alarm`,
       {
         Type: 'AWS::CloudWatch::Alarm',
@@ -180,4 +177,3 @@ module.exports = ({ alarmTopicArn, runbookUrl }) => ({
     ]),
   ),
 });
-module.exports.names = Object.keys(table);

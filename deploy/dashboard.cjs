@@ -25,10 +25,15 @@ const machineMetric = (machine, metric, options) => [
   `\${${machine}}`,
   { stat: 'Sum', ...options },
 ];
+const apiMetric = ({ metric, serverErrors }, options) => {
+  const { Namespace, MetricName, Dimensions } = metric(serverErrors);
+  const dimensions = Dimensions.flatMap(({ Name, Value }) => [Name, Value.Ref ? `\${${Value.Ref}}` : Value]);
+  return [Namespace, MetricName, ...dimensions, { stat: 'Sum', ...options }];
+};
 const ownMetric = (metric, options) => [own, metric, 'service', service, { stat: 'Sum', ...options }];
 
 /** Title, metrics, unit of the left axis, and properties that only some widgets have. */
-const rows = [
+const rows = (api) => [
   [
     [
       'Replication lag',
@@ -74,6 +79,7 @@ const rows = [
         functionMetric('Invocations', { stat: 'Sum', label: 'calls' }),
         ownMetric('Requests', { label: 'calls that ended' }),
         functionMetric('Throttles', { stat: 'Sum', label: 'throttled calls' }),
+        ...(api.metric ? [apiMetric(api, { label: 'API 5xx' })] : []),
       ],
       'in 5 min',
     ],
@@ -105,32 +111,36 @@ const rows = [
 const height = 6;
 const width = 12;
 
-const widgets = rows.flatMap((row, y) =>
-  row.map(([title, metrics, label, more], x) => ({
-    type: 'metric',
-    x: x * width,
-    y: y * height,
-    width,
-    height,
-    properties: {
-      title,
-      metrics,
-      view: 'timeSeries',
-      region: '${AWS::Region}',
-      period: 300,
-      yAxis: { left: { label, min: 0, showUnits: false } },
-      ...more,
-    },
-  })),
-);
+const widgets = (api) =>
+  rows(api).flatMap((row, y) =>
+    row.map(([title, metrics, label, more], x) => ({
+      type: 'metric',
+      x: x * width,
+      y: y * height,
+      width,
+      height,
+      properties: {
+        title,
+        metrics,
+        view: 'timeSeries',
+        region: '${AWS::Region}',
+        period: 300,
+        yAxis: { left: { label, min: 0, showUnits: false } },
+        ...more,
+      },
+    })),
+  );
 
-module.exports = () => ({
+/** @param api the form of the API */
+module.exports = (api) => ({
   Resources: {
     Dashboard: {
       Type: 'AWS::CloudWatch::Dashboard',
       Properties: {
         DashboardName: '${self:service}-${sls:stage}',
-        DashboardBody: { 'Fn::Sub': [JSON.stringify({ widgets }), { Service: '${self:service}-${sls:stage}' }] },
+        DashboardBody: {
+          'Fn::Sub': [JSON.stringify({ widgets: widgets(api) }), { Service: '${self:service}-${sls:stage}' }],
+        },
       },
     },
   },

@@ -1,6 +1,36 @@
 /** The HTTP API before the function: who may call (IAM or a JWT), from which pages (CORS), and how often. */
 
-module.exports = ({ corsOrigins, jwtIssuer, jwtAudience, throttlingRate, throttlingBurst }) => ({
+/** @param values the deployment's parameters, judged, with its lists as arrays */
+module.exports = ({
+  corsOrigins,
+  jwtIssuer,
+  jwtAudience,
+  jwtScopes,
+  throttlingRate,
+  throttlingBurst,
+  tagList,
+  accessLogFormat,
+}) => ({
+  door: 'http-api',
+  metric: (name) => ({
+    Namespace: 'AWS/ApiGateway',
+    MetricName: name,
+    Dimensions: [{ Name: 'ApiId', Value: { Ref: 'HttpApi' } }],
+  }),
+  serverErrors: '5xx',
+
+  // osls makes the API of these.
+  events: [
+    {
+      httpApi: {
+        method: 'GET',
+        path: '/groups/{groupId}/liveMigrations/{liveMigrationId}',
+        authorizer: jwtIssuer
+          ? { name: 'jwt', ...(jwtScopes.length > 0 ? { scopes: jwtScopes } : {}) }
+          : { type: 'aws_iam' },
+      },
+    },
+  ],
   httpApi: {
     ...(corsOrigins.length > 0
       ? {
@@ -24,9 +54,25 @@ module.exports = ({ corsOrigins, jwtIssuer, jwtAudience, throttlingRate, throttl
         }
       : {}),
   },
-  authorizer: jwtIssuer ? { name: 'jwt' } : { type: 'aws_iam' },
-  throttling: {
-    ThrottlingRateLimit: Number(throttlingRate),
-    ThrottlingBurstLimit: Number(throttlingBurst),
+  logs: { httpApi: { format: accessLogFormat } },
+
+  part: {
+    extensions: {
+      HttpApiStage: {
+        Properties: {
+          DefaultRouteSettings: {
+            ThrottlingRateLimit: Number(throttlingRate),
+            ThrottlingBurstLimit: Number(throttlingBurst),
+          },
+        },
+      },
+      HttpApiLogGroup: { Properties: { Tags: tagList } },
+    },
+    Outputs: {
+      ApiUrl: {
+        Description: 'The base of the API, to which /groups/… is added',
+        Value: { 'Fn::Sub': 'https://${HttpApi}.execute-api.${AWS::Region}.${AWS::URLSuffix}' },
+      },
+    },
   },
 });

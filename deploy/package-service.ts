@@ -27,6 +27,7 @@ export async function packageService(parameters: Record<string, string> = {}) {
     const read = (name: string) => readFileSync(join(folder, '.serverless', name));
     const template = JSON.parse(read('cloudformation-template-update-stack.json').toString()) as {
       Resources: Record<string, Resource>;
+      Outputs: Record<string, { Value: unknown }>;
     };
     return { zip: read('atlas-live-migration.zip'), template };
   } finally {

@@ -6,6 +6,7 @@
 const { readBaseUrl, baseUrlRule } = require('../lib/atlas/base-url.ts');
 const { readProxy, proxyRule } = require('../lib/proxy.ts');
 const httpApi = require('./http-api.cjs');
+const restApi = require('./rest-api.cjs');
 const alarms = require('./alarms.cjs');
 const dashboard = require('./dashboard.cjs');
 const functionRole = require('./function-role.cjs');
@@ -31,6 +32,13 @@ const isOrigin = (text) => URL.canParse(text) && new URL(text).origin === text;
 const optional = (isGood) => (text) => text === '' || isGood(text);
 const each = (isGood) => (text) => list(text).every(isGood);
 
+/** The forms of the API. */
+const forms = { http: httpApi, rest: restApi, private: restApi, none: () => ({ events: [], part: {} }) };
+
+/** One JSON line for each call: who asked, how it ended, and the request id that the function's log line has too. */
+const accessLogFormat =
+  '{"requestId":"$context.requestId","time":"$context.requestTime","ip":"$context.identity.sourceIp","caller":"$context.identity.userArn","subject":"$context.authorizer.claims.sub","path":"$context.path","status":$context.status,"ms":$context.responseLatency,"functionRequestId":"$context.integration.requestId","integrationMs":"$context.integration.latency","error":"$context.error.message","integrationError":"$context.integrationErrorMessage","authorizerError":"$context.authorizer.error"}';
+
 /**
  * Every parameter: its default, and what it must be, as the end of a sentence that begins with its name. Each can be
  * set for a stage in serverless.yml (params: prod: …) or given with --param "name=value".
@@ -50,15 +58,43 @@ const parameters = {
     isGood: optional((text) => isHttps(text) && readBaseUrl(text) !== undefined),
     rule: baseUrlRule,
   },
-  // Callers sign with IAM. With an issuer and the audiences (comma-separated), they bring a JWT instead.
+  // What stands before the function: an HTTP API, a regional REST API, a REST API that only VPC endpoints reach, or nothing
+  // (direct invocation and Step Functions only).
+  api: {
+    default: 'http',
+    isGood: (text) => Object.hasOwn(forms, text),
+    rule: 'must be http, rest, private or none',
+  },
+  // The VPC endpoints (for execute-api) that reach a private API, comma-separated.
+  vpcEndpointIds: {
+    default: '',
+    isList: true,
+    isGood: each((id) => /^vpce-[0-9a-f]+$/.test(id)),
+    rule: 'must be ids of VPC endpoints, comma-separated',
+  },
+  // Other accounts whose identities may call a REST API, comma-separated; their own policies must allow it too.
+  callerAccountIds: {
+    default: '',
+    isList: true,
+    isGood: each((id) => /^\d{12}$/.test(id)),
+    rule: 'must be ids of AWS accounts, comma-separated',
+  },
+  // Callers sign with IAM. With an issuer and the audiences (comma-separated), they bring a JWT to the HTTP API instead, with
+  // one of the scopes where there are any.
   jwtIssuer: { default: '', isGood: optional(isHttps), rule: 'must be an https URL' },
   jwtAudience: { default: '', isList: true, isGood: () => true, rule: '' },
+  jwtScopes: {
+    default: '',
+    isList: true,
+    isGood: each((scope) => /^[\x21\x23-\x5b\x5d-\x7e]+$/.test(scope)),
+    rule: 'must be OAuth scopes, comma-separated',
+  },
   // Origins whose pages may ask, comma-separated; empty: none.
   corsOrigins: {
     default: '',
     isList: true,
     isGood: each(isOrigin),
-    rule: 'must be origins such as https://app.example.com, parted by commas',
+    rule: 'must be origins such as https://app.example.com, comma-separated',
   },
   // Requests a second that the API lets through, and how many at once. Atlas itself refills 500 a minute per project.
   throttlingRate: {
@@ -123,13 +159,13 @@ const parameters = {
     default: '',
     isList: true,
     isGood: each((id) => /^subnet-[0-9a-f]+$/.test(id)),
-    rule: 'must be ids of subnets, parted by commas',
+    rule: 'must be ids of subnets, comma-separated',
   },
   securityGroupIds: {
     default: '',
     isList: true,
     isGood: each((id) => /^sg-[0-9a-f]+$/.test(id)),
-    rule: 'must be ids of security groups, parted by commas',
+    rule: 'must be ids of security groups, comma-separated',
   },
   // The proxy for https to Atlas and Secrets Manager, in networks without another way out, and the hosts that are reached
   // without it, comma-separated. A password in it can be read by all who may read the function's configuration.
@@ -154,6 +190,15 @@ function findProblems(values, given, region) {
   if (Boolean(values.jwtIssuer) !== isFilled(values.jwtAudience)) {
     problems.push('jwtIssuer and jwtAudience are needed together');
   }
+  const { api } = values;
+  if (api === 'private' && !isFilled(values.vpcEndpointIds)) problems.push('api private needs vpcEndpointIds');
+  if (api !== 'private' && isFilled(values.vpcEndpointIds)) problems.push('vpcEndpointIds need api private');
+  for (const name of ['jwtIssuer', 'jwtAudience', 'jwtScopes', 'corsOrigins'])
+    if (api !== 'http' && isFilled(values[name])) problems.push(`${name} needs api http`);
+  if (isFilled(values.jwtScopes) && !values.jwtIssuer) problems.push('jwtScopes need jwtIssuer');
+  if (['http', 'none'].includes(api) && isFilled(values.callerAccountIds)) {
+    problems.push('callerAccountIds need api rest or private');
+  }
   const [, secretRegion = region] = /^arn:[\w-]+:secretsmanager:([\w-]+):/.exec(values.atlasSecretId) ?? [];
   if (secretRegion !== region) {
     problems.push(
@@ -167,7 +212,12 @@ function findProblems(values, given, region) {
 }
 
 /** The types of our resources that take no tags. */
-const untaggable = ['AWS::Lambda::Permission'];
+const untaggable = [
+  'AWS::Lambda::Permission',
+  'AWS::ApiGateway::Resource',
+  'AWS::ApiGateway::Method',
+  'AWS::ApiGateway::Deployment',
+];
 
 /** What of serverless.yml follows from the values. */
 async function deployment({ options, resolveVariable, resolveConfigurationProperty }) {
@@ -192,16 +242,20 @@ async function deployment({ options, resolveVariable, resolveConfigurationProper
   const tags = Object.fromEntries(lists.tags.map((pair) => [pair.split('=')[0], pair.slice(pair.indexOf('=') + 1)]));
   const tagList = Object.entries(tags).map(([Key, Value]) => ({ Key, Value }));
   const tagged = (part) => {
-    for (const { Type, Properties } of Object.values(part.Resources))
+    for (const { Type, Properties } of Object.values(part.Resources ?? {}))
       if (tagList.length > 0 && !untaggable.includes(Type)) Properties.Tags = tagList;
     return part;
   };
+  const api = forms[values.api]({ ...values, ...lists, tagList, accessLogFormat });
   return {
-    ...httpApi({ ...values, ...lists }),
+    events: api.events,
+    httpApi: api.httpApi ?? {},
+    logs: api.logs ?? {},
+    api: tagged(api.part),
     functionRole: tagged(functionRole({ ...values, ...lists })),
     waiting: tagged(waiting(values)),
-    alarms: tagged(alarms(values)),
-    dashboard: tagged(dashboard()),
+    alarms: tagged(alarms(values, api)),
+    dashboard: tagged(dashboard(api)),
     tags,
     tagList,
     vpc: subnetIds.length > 0 ? { subnetIds, securityGroupIds } : null,

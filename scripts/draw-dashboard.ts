@@ -14,7 +14,10 @@ type Widget = {
 };
 type Series = { label: string; colour: string; values: number[]; filled?: boolean };
 
-const { widgets } = createRequire(import.meta.url)('../deploy/dashboard.cjs') as { widgets: Widget[] };
+const { widgets: widgetsOf } = createRequire(import.meta.url)('../deploy/dashboard.cjs') as {
+  widgets(api: object): Widget[];
+};
+const widgets = widgetsOf({});
 
 /** Twelve hours, a figure for each ten minutes. */
 const POINTS = 73;

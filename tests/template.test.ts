@@ -33,6 +33,7 @@ const everything = {
   atlasBaseUrl: 'https://cloud.mongodb.com/api/atlas/v2',
   jwtIssuer: 'https://issuer.example.com',
   jwtAudience: 'one,two',
+  jwtScopes: 'migrations/read,admin',
   corsOrigins: 'https://app.example.com, https://other.example.com',
   throttlingRate: '7',
   throttlingBurst: '9',
@@ -50,12 +51,26 @@ const everything = {
   tags: 'team=data, cost centre=42',
 };
 
+/** With IAM and other accounts: a JWT goes with an HTTP API only. */
+const { jwtIssuer: _, jwtAudience: __, jwtScopes: ___, corsOrigins: ____, ...withoutJwt } = everything;
+const accounts = '210987654321,345678901234';
+const endpoints = 'vpce-0a1b,vpce-2c3d';
+
 let plain: Template;
 let full: Template;
+let rest: Template;
+let privateApi: Template;
+let none: Template;
 beforeAll(async () => {
-  plain = await packageWith();
-  full = await packageWith(everything);
+  [plain, full, rest, privateApi, none] = await Promise.all([
+    packageWith(),
+    packageWith(everything),
+    packageWith({ api: 'rest' }),
+    packageWith({ ...withoutJwt, api: 'private', vpcEndpointIds: endpoints, callerAccountIds: accounts }),
+    packageWith({ api: 'none' }),
+  ]);
 }, 60_000);
+const forms = () => ({ plain, full, rest, privateApi, none });
 
 const ofType = (template: Template, type: string) =>
   Object.values(template.Resources).filter((resource) => resource.Type === type);
@@ -147,13 +162,14 @@ describe("CloudFormation's specification", () => {
 
   test('knows every property of every resource, and its type', async () => {
     const problemsOf = await check();
-    expect(problemsOf(plain)).toEqual([]);
-    expect(problemsOf(full)).toEqual([]);
+    for (const [form, template] of Object.entries(forms())) expect(problemsOf(template), form).toEqual([]);
   });
 
   test('tags are on everything that takes them', async () => {
     const db = await loadAwsServiceSpec();
-    for (const [name, { Type, Properties }] of Object.entries(full.Resources)) {
+    for (const [name, { Type, Properties }] of [full, privateApi].flatMap(({ Resources }) =>
+      Object.entries(Resources),
+    )) {
       const [known] = db.lookup('resource', 'cloudFormationType', 'equals', Type);
       if (!known || !Object.hasOwn(known.properties, 'Tags')) continue;
       const tags = Properties['Tags'];
@@ -170,7 +186,7 @@ describe("CloudFormation's specification", () => {
     const broken = {
       Broken: { Type: 'AWS::Lambda::Function', Properties: { Role: 'r', Code: { S3Buckt: 'b' }, Timeout: '20' } },
     };
-    expect(problemsOf({ Resources: broken })).toEqual([
+    expect(problemsOf({ Resources: broken, Outputs: {} })).toEqual([
       'Broken.Code.S3Buckt: there is no such property',
       'Broken.Timeout: "20" is no integer',
     ]);
@@ -183,7 +199,7 @@ describe("CloudFormation's specification", () => {
         : typeof value === 'object'
           ? Object.entries(value).flatMap(([key, item]) => nulls(item, `${path}.${key}`))
           : [];
-    expect([...nulls(plain, 'plain'), ...nulls(full, 'full')]).toEqual([]);
+    expect(Object.entries(forms()).flatMap(([form, template]) => nulls(template, form))).toEqual([]);
   });
 });
 
@@ -196,7 +212,11 @@ describe('callers', () => {
 
   test('bring a JWT where an issuer is named, on every route', () => {
     for (const { Properties } of ofType(full, 'AWS::ApiGatewayV2::Route')) {
-      expect(Properties).toMatchObject({ AuthorizationType: 'JWT', AuthorizerId: { Ref: 'HttpApiAuthorizerJwt' } });
+      expect(Properties).toMatchObject({
+        AuthorizationType: 'JWT',
+        AuthorizerId: { Ref: 'HttpApiAuthorizerJwt' },
+        AuthorizationScopes: ['migrations/read', 'admin'],
+      });
     }
     expect(only(full, 'AWS::ApiGatewayV2::Authorizer')).toMatchObject({
       JwtConfiguration: { Audience: ['one', 'two'], Issuer: 'https://issuer.example.com' },
@@ -221,6 +241,157 @@ describe('callers', () => {
       ThrottlingBurstLimit: 9,
     });
   });
+});
+
+describe('the REST API', () => {
+  test('wants IAM signatures, on its one method', () => {
+    for (const template of [rest, privateApi]) {
+      const methods = ofType(template, 'AWS::ApiGateway::Method');
+      expect(methods.map(({ Properties }) => [Properties['HttpMethod'], Properties['AuthorizationType']])).toEqual([
+        ['GET', 'AWS_IAM'],
+      ]);
+      expect(ofType(template, 'AWS::ApiGateway::Resource').map(({ Properties }) => Properties['PathPart'])).toEqual([
+        'groups',
+        '{groupId}',
+        'liveMigrations',
+        '{liveMigrationId}',
+      ]);
+    }
+  });
+
+  test('is throttled and traced, and logs what the HTTP API logs, for as long', () => {
+    expect(only(rest, 'AWS::ApiGateway::Stage')).toMatchObject({
+      StageName: 'dev',
+      TracingEnabled: true,
+      MethodSettings: [{ HttpMethod: '*', ResourcePath: '/*', ThrottlingRateLimit: 8, ThrottlingBurstLimit: 20 }],
+      AccessLogSetting: {
+        DestinationArn: { 'Fn::GetAtt': ['RestApiLogGroup', 'Arn'] },
+        Format: (only(plain, 'AWS::ApiGatewayV2::Stage')['AccessLogSettings'] as Json)['Format'],
+      },
+    });
+    expect(only(privateApi, 'AWS::ApiGateway::Stage')).toMatchObject({
+      MethodSettings: [{ ThrottlingRateLimit: 7, ThrottlingBurstLimit: 9 }],
+    });
+    expect(privateApi.Resources['RestApiLogGroup']?.Properties['RetentionInDays']).toBe(30);
+  });
+
+  test('may invoke the function, and no other API may', () => {
+    const permissions = (template: Template) =>
+      ofType(template, 'AWS::Lambda::Permission').map(({ Properties }) => JSON.stringify(Properties['SourceArn']));
+    expect(permissions(rest)).toEqual([expect.stringContaining(':${RestApi}/dev/GET/groups/*/liveMigrations/*')]);
+    expect(permissions(plain)).toEqual([expect.stringContaining('{"Ref":"HttpApi"}')]);
+    expect(permissions(none)).toEqual([]);
+  });
+
+  test('makes no role for the whole account', () => {
+    for (const template of Object.values(forms())) {
+      expect(ofType(template, 'AWS::ApiGateway::Account')).toEqual([]);
+      expect(Object.values(template.Resources).filter(({ Type }) => Type.startsWith('Custom::'))).toEqual([]);
+    }
+  });
+
+  test('another policy is another deployment', async () => {
+    const idOf = (template: Template) =>
+      Object.keys(template.Resources).find((id) => id.startsWith('RestApiDeployment'));
+    expect(idOf(rest)).not.toBe(idOf(privateApi));
+    expect(idOf(await packageWith({ api: 'rest' }))).toBe(idOf(rest));
+  });
+
+  test('is regional, or reached by the listed endpoints only', () => {
+    expect(only(rest, 'AWS::ApiGateway::RestApi')['EndpointConfiguration']).toEqual({ Types: ['REGIONAL'] });
+    expect(only(privateApi, 'AWS::ApiGateway::RestApi')['EndpointConfiguration']).toEqual({
+      Types: ['PRIVATE'],
+      VpcEndpointIds: ['vpce-0a1b', 'vpce-2c3d'],
+    });
+  });
+
+  type Statement = {
+    Effect: 'Allow' | 'Deny';
+    Principal: '*' | { AWS: { 'Fn::Sub': string }[] };
+    Condition?: { StringNotEquals: Record<string, unknown> };
+  };
+  type Caller = { account: string; endpoint?: string; identityAllows: boolean };
+  const here = '123456789012';
+
+  /**
+   * As API Gateway decides about a signed request.
+   *
+   * @see https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-authorization-flow.html
+   */
+  function mayCall(template: Template, { account, endpoint, identityAllows }: Caller): boolean {
+    const { Statement: statements = [] } = (only(template, 'AWS::ApiGateway::RestApi')['Policy'] ?? {}) as {
+      Statement?: Statement[];
+    };
+    const context: Record<string, string | undefined> = { 'aws:SourceVpce': endpoint, 'aws:PrincipalAccount': account };
+    const holds = ({ Principal, Condition }: Statement) =>
+      (Principal === '*' ||
+        Principal.AWS.some((arn) => arn['Fn::Sub'] === `arn:\${AWS::Partition}:iam::${account}:root`)) &&
+      // A key that is missing is not equal.
+      Object.entries(Condition?.StringNotEquals ?? {}).every(([key, values]) => {
+        const texts = [values].flat().map((value) => (isIntrinsic(value) ? here : value));
+        return !texts.includes(context[key]);
+      });
+    const effects = statements.filter(holds).map(({ Effect }) => Effect);
+    if (effects.includes('Deny')) return false;
+    const policyAllows = effects.includes('Allow');
+    return account === here ? identityAllows || policyAllows : identityAllows && policyAllows;
+  }
+
+  const [named, stranger] = ['210987654321', '999999999999'];
+  test.each<[Caller, boolean]>([
+    [{ account: here, endpoint: 'vpce-0a1b', identityAllows: true }, true],
+    [{ account: here, endpoint: 'vpce-2c3d', identityAllows: true }, true],
+    [{ account: here, endpoint: 'vpce-0a1b', identityAllows: false }, false],
+    [{ account: here, endpoint: 'vpce-9999', identityAllows: true }, false],
+    [{ account: here, identityAllows: true }, false],
+    [{ account: named, endpoint: 'vpce-0a1b', identityAllows: true }, true],
+    [{ account: named, endpoint: 'vpce-0a1b', identityAllows: false }, false],
+    [{ account: named, endpoint: 'vpce-9999', identityAllows: true }, false],
+    [{ account: named, identityAllows: true }, false],
+    [{ account: stranger, endpoint: 'vpce-0a1b', identityAllows: true }, false],
+  ])('the policy of the private form, for %j: %s', (caller, expected) => {
+    expect(mayCall(privateApi, caller)).toBe(expected);
+  });
+
+  test.each<[Caller, boolean]>([
+    [{ account: here, identityAllows: true }, true],
+    [{ account: here, identityAllows: false }, false],
+    [{ account: named, identityAllows: true }, true],
+    [{ account: named, identityAllows: false }, false],
+    [{ account: stranger, identityAllows: true }, false],
+  ])('the policy of the regional form with other accounts, for %j: %s', async (caller, expected) => {
+    expect(mayCall(await packageWith({ api: 'rest', callerAccountIds: accounts }), caller)).toBe(expected);
+  });
+
+  test('has no policy where nothing asks for one', () => {
+    expect(only(rest, 'AWS::ApiGateway::RestApi')).not.toHaveProperty('Policy');
+  });
+});
+
+test('the alarms and the dashboard look at the API that exists', () => {
+  const alarm = (template: Template) => JSON.stringify(template.Resources['ApiFailsAlarm']?.Properties['Metrics']);
+  const body = (template: Template) => JSON.stringify(only(template, 'AWS::CloudWatch::Dashboard')['DashboardBody']);
+  expect(alarm(plain)).toContain('"MetricName":"5xx","Dimensions":[{"Name":"ApiId","Value":{"Ref":"HttpApi"}}]');
+  expect(alarm(plain)).toContain('{"Name":"door","Value":"http-api"}');
+  for (const template of [rest, privateApi]) {
+    expect(alarm(template)).toContain(
+      '"MetricName":"5XXError","Dimensions":[{"Name":"ApiName","Value":"atlas-live-migration-dev"},{"Name":"Stage","Value":"dev"}]',
+    );
+    expect(alarm(template)).toContain('{"Name":"door","Value":"rest-api"}');
+    expect(body(template)).toContain('5XXError');
+  }
+  expect(none.Resources).not.toHaveProperty('ApiFailsAlarm');
+  expect(body(none)).not.toContain('ApiGateway');
+});
+
+test('the output ApiUrl is the base of the API, with the stage where the URL has one', () => {
+  const apiUrl = ({ Outputs }: Template) => JSON.stringify(Outputs['ApiUrl']?.Value);
+  const host = 'execute-api.${AWS::Region}.${AWS::URLSuffix}';
+  expect(apiUrl(plain)).toBe(JSON.stringify({ 'Fn::Sub': `https://\${HttpApi}.${host}` }));
+  expect(apiUrl(rest)).toBe(JSON.stringify({ 'Fn::Sub': `https://\${RestApi}.${host}/dev` }));
+  expect(none.Outputs).not.toHaveProperty('ApiUrl');
+  for (const { Outputs } of Object.values(forms()))
+    expect(Object.keys(Outputs)).toEqual(expect.arrayContaining(['GetLiveMigrationArn', 'AwaitLiveMigrationArn']));
 });
 
 describe('the function', () => {
@@ -643,7 +814,7 @@ describe('parameters that are wrong are named before anything is deployed', () =
   };
 
   test('the defaults are not', async () => {
-    expect(await judge({})).toMatchObject({ authorizer: { type: 'aws_iam' } });
+    expect(await judge({})).toMatchObject({ events: [{ httpApi: { authorizer: { type: 'aws_iam' } } }] });
   });
 
   test.each<[Record<string, string>, string]>([
@@ -671,6 +842,18 @@ describe('parameters that are wrong are named before anything is deployed', () =
     [{ noProxy: 'https://example.com/' }, 'noProxy must be names of hosts or domains'],
     [{ noProxy: 'a;b' }, 'noProxy must be names of hosts or domains'],
     [{ secretId: 'x' }, 'there is no parameter secretId'],
+    [{ api: 'graphql' }, 'api must be http, rest, private or none'],
+    [{ api: 'private' }, 'api private needs vpcEndpointIds'],
+    [{ vpcEndpointIds: 'vpce-1' }, 'vpcEndpointIds need api private'],
+    [{ api: 'rest', vpcEndpointIds: 'vpce-1' }, 'vpcEndpointIds need api private'],
+    [{ api: 'private', vpcEndpointIds: 'vpc-1' }, 'vpcEndpointIds must be ids of VPC endpoints'],
+    [{ api: 'rest', jwtIssuer: 'https://issuer.example.com', jwtAudience: 'a' }, 'jwtIssuer needs api http'],
+    [{ api: 'private', vpcEndpointIds: 'vpce-1', corsOrigins: 'https://a.example.com' }, 'corsOrigins needs api http'],
+    [{ api: 'none', jwtScopes: 'read' }, 'jwtScopes needs api http'],
+    [{ jwtScopes: 'read' }, 'jwtScopes need jwtIssuer'],
+    [{ callerAccountIds: '210987654321' }, 'callerAccountIds need api rest or private'],
+    [{ api: 'none', callerAccountIds: '210987654321' }, 'callerAccountIds need api rest or private'],
+    [{ api: 'rest', callerAccountIds: '21098765432' }, 'callerAccountIds must be ids of AWS accounts'],
     [{ permissionsBoundaryArn: 'boundary' }, 'permissionsBoundaryArn must be the ARN of an IAM policy'],
     [{ tags: 'team' }, 'tags must be pairs such as team=data'],
     [{ tags: 'aws:team=data' }, 'tags must be pairs'],

@@ -1,0 +1,172 @@
+/**
+ * The REST API before the function, in CloudFormation: regional, or private, where only some VPC endpoints reach it.
+ * osls would change its stage with calls of its own, beside the template.
+ */
+
+const { createHash } = require('node:crypto');
+
+const service = '${self:service}-${sls:stage}';
+const stage = '${sls:stage}';
+const anything = 'execute-api:/*';
+
+/**
+ * The resource policy. It allows nothing to the API's own account: there, an Allow would let in every signed identity,
+ * with or without execute-api:Invoke of its own.
+ *
+ * @returns undefined where none is needed
+ * @see https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-authorization-flow.html
+ */
+function resourcePolicy({ vpcEndpointIds, callerAccountIds }) {
+  const statements = [
+    ...(vpcEndpointIds.length > 0
+      ? [
+          {
+            Effect: 'Deny',
+            Principal: '*',
+            Action: 'execute-api:Invoke',
+            Resource: anything,
+            Condition: { StringNotEquals: { 'aws:SourceVpce': vpcEndpointIds } },
+          },
+        ]
+      : []),
+    ...(callerAccountIds.length > 0
+      ? [
+          {
+            Effect: 'Allow',
+            Principal: {
+              AWS: callerAccountIds.map((id) => ({ 'Fn::Sub': `arn:\${AWS::Partition}:iam::${id}:root` })),
+            },
+            Action: 'execute-api:Invoke',
+            Resource: anything,
+            Condition: { StringNotEquals: { 'aws:PrincipalAccount': { Ref: 'AWS::AccountId' } } },
+          },
+        ]
+      : []),
+  ];
+  return statements.length > 0 ? { Version: '2012-10-17', Statement: statements } : undefined;
+}
+
+/** The path, one resource for each part of it. */
+const parts = ['groups', '{groupId}', 'liveMigrations', '{liveMigrationId}'];
+const idOf = (index) => `RestApi${['Groups', 'Group', 'LiveMigrations', 'LiveMigration'][index]}`;
+
+const path = Object.fromEntries(
+  parts.map((part, index) => [
+    idOf(index),
+    {
+      Type: 'AWS::ApiGateway::Resource',
+      Properties: {
+        RestApiId: { Ref: 'RestApi' },
+        ParentId: index === 0 ? { 'Fn::GetAtt': ['RestApi', 'RootResourceId'] } : { Ref: idOf(index - 1) },
+        PathPart: part,
+      },
+    },
+  ]),
+);
+
+const method = {
+  Type: 'AWS::ApiGateway::Method',
+  Properties: {
+    RestApiId: { Ref: 'RestApi' },
+    ResourceId: { Ref: idOf(3) },
+    HttpMethod: 'GET',
+    AuthorizationType: 'AWS_IAM',
+    RequestParameters: { 'method.request.path.groupId': true, 'method.request.path.liveMigrationId': true },
+    Integration: {
+      Type: 'AWS_PROXY',
+      IntegrationHttpMethod: 'POST',
+      Uri: {
+        'Fn::Sub':
+          'arn:${AWS::Partition}:apigateway:${AWS::Region}:lambda:path/2015-03-31/functions/${GetLiveMigrationLambdaFunction.Arn}/invocations',
+      },
+    },
+  },
+};
+
+/** @param values the deployment's parameters, judged, with its lists as arrays */
+module.exports = (values) => {
+  const { vpcEndpointIds, throttlingRate, throttlingBurst, logRetentionDays, accessLogFormat } = values;
+  const isPrivate = vpcEndpointIds.length > 0;
+  const policy = resourcePolicy(values);
+  // A stage shows what was deployed last, so a change of the API needs another deployment resource.
+  const version = createHash('sha256')
+    .update(JSON.stringify([path, method, policy]))
+    .digest('hex')
+    .slice(0, 8);
+  const deployment = `RestApiDeployment${version}`;
+
+  return {
+    door: 'rest-api',
+    metric: (name) => ({
+      Namespace: 'AWS/ApiGateway',
+      MetricName: name,
+      Dimensions: [
+        { Name: 'ApiName', Value: service },
+        { Name: 'Stage', Value: stage },
+      ],
+    }),
+    serverErrors: '5XXError',
+    events: [],
+
+    part: {
+      Resources: {
+        RestApi: {
+          Type: 'AWS::ApiGateway::RestApi',
+          Properties: {
+            Name: service,
+            EndpointConfiguration: isPrivate
+              ? { Types: ['PRIVATE'], VpcEndpointIds: vpcEndpointIds }
+              : { Types: ['REGIONAL'] },
+            ...(policy ? { Policy: policy } : {}),
+          },
+        },
+        ...path,
+        RestApiMethod: method,
+        [deployment]: {
+          Type: 'AWS::ApiGateway::Deployment',
+          DependsOn: ['RestApiMethod'],
+          Properties: { RestApiId: { Ref: 'RestApi' } },
+        },
+        RestApiStage: {
+          Type: 'AWS::ApiGateway::Stage',
+          Properties: {
+            RestApiId: { Ref: 'RestApi' },
+            DeploymentId: { Ref: deployment },
+            StageName: stage,
+            TracingEnabled: true,
+            AccessLogSetting: { DestinationArn: { 'Fn::GetAtt': ['RestApiLogGroup', 'Arn'] }, Format: accessLogFormat },
+            MethodSettings: [
+              {
+                HttpMethod: '*',
+                ResourcePath: '/*',
+                ThrottlingRateLimit: Number(throttlingRate),
+                ThrottlingBurstLimit: Number(throttlingBurst),
+              },
+            ],
+          },
+        },
+        RestApiLogGroup: {
+          Type: 'AWS::Logs::LogGroup',
+          Properties: { LogGroupName: `/aws/rest-api/${service}`, RetentionInDays: Number(logRetentionDays) },
+        },
+        RestApiPermission: {
+          Type: 'AWS::Lambda::Permission',
+          Properties: {
+            FunctionName: { 'Fn::GetAtt': ['GetLiveMigrationLambdaFunction', 'Arn'] },
+            Action: 'lambda:InvokeFunction',
+            Principal: 'apigateway.amazonaws.com',
+            SourceArn: {
+              'Fn::Sub': `arn:\${AWS::Partition}:execute-api:\${AWS::Region}:\${AWS::AccountId}:\${RestApi}/${stage}/GET/groups/*/liveMigrations/*`,
+            },
+          },
+        },
+      },
+      Outputs: {
+        ApiUrl: {
+          Description: 'The base of the API, to which /groups/… is added',
+          Value: { 'Fn::Sub': `https://\${RestApi}.execute-api.\${AWS::Region}.\${AWS::URLSuffix}/${stage}` },
+        },
+      },
+    },
+  };
+};
