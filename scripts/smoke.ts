@@ -80,8 +80,14 @@ async function lookUpUrl(): Promise<string> {
   const { Stacks } = await client
     .send(new DescribeStacksCommand({ StackName }))
     .catch((error) => stop(...refusal(error, StackName)));
-  const found = Stacks?.[0]?.Outputs?.find(({ OutputKey }) => OutputKey === 'HttpApiUrl')?.OutputValue;
-  return found ?? stop(`The stack ${StackName} has no HTTP API.`, 'Was it deployed from this serverless.yml?');
+  const found = Stacks?.[0]?.Outputs?.find(({ OutputKey }) => OutputKey === 'ApiUrl')?.OutputValue;
+  return (
+    found ??
+    stop(
+      `The stack ${StackName} has no output ApiUrl.`,
+      'With api none there is no API: invoke the function. Otherwise, deploy it from this serverless.yml.',
+    )
+  );
 }
 
 async function ask(apiUrl: string): Promise<Response> {
@@ -93,7 +99,10 @@ async function ask(apiUrl: string): Promise<Response> {
 
 const apiUrl = (url ?? (await lookUpUrl())).replace(/\/+$/, '');
 const response = await ask(apiUrl).catch(() =>
-  stop(`Nothing answers at ${apiUrl}.`, 'Check the address, and the way there from this machine.'),
+  stop(
+    `Nothing answers at ${apiUrl}.`,
+    'Check the address, and the way there from this machine. A private API answers only from inside its VPCs.',
+  ),
 );
 const text = await response.text();
 const parse = (): unknown => {
@@ -103,7 +112,9 @@ const parse = (): unknown => {
     return {};
   }
 };
-const answer = parse() as Partial<LiveMigration> & Partial<Omit<Problem, 'status'>> & { message?: string };
+const parsed = parse() as Partial<LiveMigration> & Partial<Omit<Problem, 'status'>> & { Message?: string };
+// API Gateway writes it both ways.
+const answer = { message: parsed.Message, ...parsed } as typeof parsed & { message?: string };
 
 if (response.ok && answer.id) {
   const { status, lagTimeSeconds, readyForCutover } = answer;
@@ -113,18 +124,29 @@ if (response.ok && answer.id) {
   console.log(JSON.stringify(answer, null, 2));
 } else if (answer.code) {
   stop(`${answer.code}: ${answer.detail}`, advice[answer.code], `request id ${answer.requestId}`);
+} else if (token && [401, 403].includes(response.status)) {
+  stop(
+    `API Gateway refuses the token (${response.status}: ${answer.message ?? 'no message'}).`,
+    'It must be a JWT of the issuer, the audience and one of the scopes that this API was deployed with, and not expired.',
+  );
 } else if (response.status === 401) {
   stop(
     'API Gateway does not accept the JWT (401).',
     'This API wants a JWT of the issuer and audience that it was deployed with: --token.',
+  );
+} else if (response.status === 404 || answer.message === 'Missing Authentication Token') {
+  // A REST API says the latter.
+  stop('API Gateway knows no such route.', 'Check the address: is it this API, with its stage where it has one?');
+} else if (response.status === 403 && answer.message?.includes('explicit deny')) {
+  stop(
+    `The resource policy of the API refuses this way in (403: ${answer.message}).`,
+    'A private API answers only through the VPC endpoints in vpcEndpointIds: ask from a machine inside their VPCs.',
   );
 } else if (response.status === 403) {
   stop(
     `API Gateway refuses your AWS identity (403: ${answer.message ?? 'no message'}).`,
     `It needs execute-api:Invoke on GET /groups/${groupId}/liveMigrations/*, and this machine's clock must be right.`,
   );
-} else if (response.status === 404) {
-  stop('API Gateway knows no such route (404).', 'Check the address: is it this API?');
 } else if (response.status === 429) {
   stop('API Gateway throttles (429).', 'Ask again, or raise the parameters throttlingRate and throttlingBurst.');
 } else {

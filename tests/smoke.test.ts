@@ -56,7 +56,15 @@ describe('each failure has its advice', () => {
 test.each([
   [403, { message: 'Forbidden' }, `It needs execute-api:Invoke on GET /groups/${groupId}/liveMigrations/*`],
   [401, { message: 'Unauthorized' }, '--token'],
-  [404, { message: 'Not Found' }, 'is it this API?'],
+  [404, { message: 'Not Found' }, 'is it this API, with its stage'],
+  // A REST API's words.
+  [403, { message: 'Missing Authentication Token' }, 'is it this API, with its stage'],
+  [
+    403,
+    { Message: 'User: anonymous is not authorized to perform: execute-api:Invoke with an explicit deny' },
+    'ask from a machine inside their VPCs',
+  ],
+  [403, { Message: 'User: arn:x is not authorized to perform: execute-api:Invoke' }, 'It needs execute-api:Invoke on'],
   [429, { message: 'Too Many Requests' }, 'throttlingRate'],
   [500, { message: 'Internal Server Error' }, 'the function did not start'],
   [200, {}, 'without a failure of ours'],
@@ -74,6 +82,17 @@ test('a token is sent instead of a signature', async () => {
   onTestFinished(api.close);
   expect(await smoke([...ids, '--url', api.origin, '--token', 'j.w.t'])).toMatchObject({ code: 0 });
   expect(seen).toEqual(['Bearer j.w.t']);
+});
+
+test.each([
+  [401, { message: 'Unauthorized' }],
+  [403, { message: 'Forbidden' }],
+])('where a token is refused (%i), the token is blamed', async (status, body) => {
+  const { url } = await startGateway({ status, body });
+  expect(await smoke([...ids, '--url', url, '--token', 'j.w.t'])).toMatchObject({
+    code: 1,
+    err: expect.stringMatching(/refuses the token.*\n.*one of the scopes/),
+  });
 });
 
 test('no credentials', async () => {
@@ -105,11 +124,30 @@ describe('the address is looked up by the stage', () => {
     return { AWS_ENDPOINT_URL_CLOUDFORMATION: server.origin };
   }
 
-  test('in the outputs of the stack', async () => {
-    const { url } = await startGateway({ status: 200, body: document });
-    const output = `<member><OutputKey>HttpApiUrl</OutputKey><OutputValue>${url}</OutputValue></member>`;
-    const xml = `<DescribeStacksResponse><DescribeStacksResult><Stacks><member><StackName>s</StackName><CreationTime>2026-01-01T00:00:00Z</CreationTime><StackStatus>CREATE_COMPLETE</StackStatus><Outputs>${output}</Outputs></member></Stacks></DescribeStacksResult></DescribeStacksResponse>`;
-    expect(await smoke([...ids, '--stage', 'prod'], await cloudFormation(200, xml))).toMatchObject({ code: 0 });
+  const stackWith = (key: string, value: string) => {
+    const output = `<member><OutputKey>${key}</OutputKey><OutputValue>${value}</OutputValue></member>`;
+    return `<DescribeStacksResponse><DescribeStacksResult><Stacks><member><StackName>s</StackName><CreationTime>2026-01-01T00:00:00Z</CreationTime><StackStatus>CREATE_COMPLETE</StackStatus><Outputs>${output}</Outputs></member></Stacks></DescribeStacksResult></DescribeStacksResponse>`;
+  };
+
+  // The address of a REST API, regional or private, ends in its stage.
+  test.each(['', '/prod'])('in the output ApiUrl of the stack, and asked with its path "%s"', async (stage) => {
+    const paths: unknown[] = [];
+    const api = await serve((request, response) => {
+      paths.push(request.url);
+      response.end(JSON.stringify(document));
+    });
+    onTestFinished(api.close);
+    const environment = await cloudFormation(200, stackWith('ApiUrl', `${api.origin}${stage}`));
+    expect(await smoke([...ids, '--stage', 'prod'], environment)).toMatchObject({ code: 0 });
+    expect(paths).toEqual([`${stage}/groups/${groupId}/liveMigrations/${liveMigrationId}`]);
+  });
+
+  test('a stack without an API is told from one that is missing', async () => {
+    const environment = await cloudFormation(200, stackWith('GetLiveMigrationArn', 'arn:x'));
+    expect(await smoke([...ids, '--stage', 'prod'], environment)).toMatchObject({
+      code: 1,
+      err: expect.stringMatching(/has no output ApiUrl\.\n.*With api none there is no API/),
+    });
   });
 
   test.each([
