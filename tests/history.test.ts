@@ -54,11 +54,13 @@ test.each(worlds)('a round at a poll a second stays within its history, and fill
   const rounds = started('pollLiveMigration');
   expect(rounds.length).toBeGreaterThan(1);
   for (const { events } of rounds) expect(events).toBeLessThanOrEqual(LIMIT);
-  // The first one ends with the first answer.
-  const full = rounds.slice(1, -1);
-  for (const { startedAt } of full) {
-    const next = rounds.find((other) => other.startedAt > startedAt)?.input as { memory: { nextAt: number } };
-    expect(next.memory.nextAt - startedAt).toBeGreaterThanOrEqual(2_880_000);
+  for (const [at, { startedAt }] of rounds.slice(0, -1).entries()) {
+    const next = rounds[at + 1]?.input as {
+      memory: { nextAt: number; isNews: boolean; handOvers: number };
+    };
+    // A change is handed over at once, a hundred times at most.
+    expect(next.memory.handOvers).toBeLessThanOrEqual(100);
+    if (!next.memory.isNews) expect(next.memory.nextAt - startedAt).toBeGreaterThanOrEqual(2_880_000);
   }
 });
 
@@ -70,10 +72,9 @@ test('no round of these is longer than the history that it counts itself', async
 type Round = 'runs' | 'hands over at once' | 'is refused' | 'is lost';
 
 /** The execution that waits, beside rounds that are nothing but their time. */
-async function eventsOfWait(round: (count: number, day: number) => Round) {
+async function eventsOfWait(round: (count: number) => Round) {
   let count = 0;
   const clock = virtualClock();
-  const begin = clock.now();
   const pollLiveMigration: Definition = {
     QueryLanguage: 'JSONata',
     StartAt: 'Which',
@@ -99,7 +100,7 @@ async function eventsOfWait(round: (count: number, day: number) => Round) {
     {
       'states:startExecution.sync:2': (({ Input }: { Input: object }) => {
         count += 1;
-        const what = round(count, Math.floor((clock.now() - begin) / 86_400_000));
+        const what = round(count);
         if (what === 'is refused') throw new TaskError('StepFunctions.ThrottlingException', '');
         Object.assign(Input, { what });
       }) as Service,
@@ -112,24 +113,20 @@ async function eventsOfWait(round: (count: number, day: number) => Round) {
   return execution.events;
 }
 
-/** It becomes ready for cutover once a day. */
-function ready(otherwise: (count: number) => Round) {
-  let lastDay = -1;
-  return (count: number, day: number): Round => {
-    if (day === lastDay || otherwise(count) === 'is lost') return otherwise(count);
-    lastDay = day;
-    return 'hands over at once';
-  };
-}
+/** A hundred changes are handed over at once, and all the rest runs, after so many rounds that are lost. */
+const changing =
+  (lost: number) =>
+  (count: number): Round =>
+    count <= lost ? 'is lost' : count <= lost + 100 ? 'hands over at once' : 'runs';
 
-test.each<[string, (count: number, day: number) => Round]>([
+test.each<[string, (count: number) => Round]>([
   ['all rounds run', () => 'runs'],
   ['no round can be started', () => 'is refused'],
   ['all rounds are lost', () => 'is lost'],
   ['every second round is lost', (count) => (count % 2 ? 'is lost' : 'runs')],
   ['the first 175 are lost', (count) => (count <= 175 ? 'is lost' : 'runs')],
-  ['it becomes ready every day', ready(() => 'runs')],
-  ['it becomes ready every day, and the first 175 are lost', ready((count) => (count <= 175 ? 'is lost' : 'runs'))],
+  ['a hundred changes', changing(0)],
+  ['the first 175 are lost, and then there are a hundred changes', changing(175)],
 ])('the execution that waits for 90 days stays within its history: %s', async (_, round) => {
   const events = await eventsOfWait(round);
   expect(events).toBeGreaterThan(10_000);

@@ -107,6 +107,39 @@ describe('rounds', () => {
     expect(changes.map(({ status }) => status)).toEqual(['WORKING', 'COMPLETE']);
   });
 
+  test.each([30, 3600])(
+    'a start that is refused until the wait gives up after %i s hides no event and no reminder',
+    async (seconds) => {
+      const { changes, started, ending, endedAfterHours } = await wait(
+        {
+          atlas: () => says('WORKING', true),
+          start: ({ count, hours }, machine) =>
+            machine === 'pollLiveMigration' && count > 1 && hours < seconds / 3600
+              ? fails('StepFunctions.ThrottlingException')
+              : undefined,
+        },
+        { ...ids, pollSeconds: 10, giveUpAfterSeconds: seconds },
+      );
+      expect(ending).toMatchObject({ error: 'LiveMigrationWaitTimedOut' });
+      expect(endedAfterHours * 3600).toBeLessThan(seconds + 1000);
+      expect(changes).toHaveLength(1);
+      expect(started('remindOfCutover')).toHaveLength(1);
+    },
+  );
+
+  test('if none can be started in the hour after it, the wait ends', async () => {
+    const { ending, endedAfterHours } = await wait(
+      {
+        atlas: () => says('WORKING', true),
+        start: ({ count }) => (count > 1 ? fails('StepFunctions.ThrottlingException') : undefined),
+      },
+      { ...ids, giveUpAfterSeconds: 600 },
+    );
+    expect(ending).toMatchObject({ error: 'LiveMigrationWaitTimedOut' });
+    expect(endedAfterHours).toBeGreaterThanOrEqual(1);
+    expect(endedAfterHours).toBeLessThan(1.2 + 1 / 6);
+  });
+
   test('one that is lost in the middle is followed by another, and the key may be refused meanwhile', async () => {
     const { ending, counts } = await wait({
       atlas: ({ count, executions }) => {
@@ -134,11 +167,13 @@ describe('a round that is lost', () => {
     ['COMPLETE', false],
   ];
 
+  const lose = (executions: Happening['executions']) =>
+    executions.findLast(({ machine, isRunning }) => machine === 'pollLiveMigration' && isRunning)?.stop();
+
   /** Loses the round that is at work when that service is called for the nth time. */
-  async function lose(service: 'atlas' | 'bus' | 'start', nth: number) {
+  async function loseAt(service: 'atlas' | 'bus' | 'start', nth: number) {
     const lost = ({ count, executions }: Happening) => {
-      if (count === nth)
-        executions.findLast(({ machine, isRunning }) => machine === 'pollLiveMigration' && isRunning)?.stop();
+      if (count === nth) lose(executions);
       return undefined;
     };
     const happened = await wait(
@@ -164,13 +199,13 @@ describe('a round that is lost', () => {
     ...[1, 2, 7, 13, 19, 22, 241, 301].map((nth) => ['atlas', nth] as const),
     ...[1, 2, 3, 4, 5].map((nth) => ['bus', nth] as const),
     // The starts of the two reminders; the others are those of rounds.
-    ...[4, 6].map((nth) => ['start', nth] as const),
+    ...[4, 7].map((nth) => ['start', nth] as const),
   ];
 
   test.each(services)(
     'at a call of %s, number %i, hides no change, and no reminder comes twice',
     async (service, nth) => {
-      const { once, told, ending, started, counts, reminders } = await lose(service, nth);
+      const { once, told, ending, started, counts, reminders } = await loseAt(service, nth);
       expect(counts).toEqual({ LostRounds: 1 });
       expect(once).toEqual(expected);
       expect(told.length).toBeLessThanOrEqual(expected.length + 2);
@@ -180,6 +215,59 @@ describe('a round that is lost', () => {
       expect(reminders).toEqual([]);
     },
   );
+
+  test('when it becomes ready again hides no reminder: the hours count from then', async () => {
+    let isLost = false;
+    const { reminders, started } = await wait(
+      {
+        atlas: ({ hours, executions }) => {
+          if (!isLost && hours >= 36) {
+            isLost = true;
+            lose(executions);
+          }
+          return says('WORKING', (hours >= 1 && hours < 2) || hours >= 36);
+        },
+      },
+      ids,
+      { hours: 170 },
+    );
+    expect(started('remindOfCutover').map(({ name }) => name.slice(25))).toEqual(['2026-11-25', '2026-11-26']);
+    expect(reminders.map(({ hours, hoursLeft }) => [Math.round(hours), hoursLeft])).toEqual([
+      [60, 96],
+      [108, 48],
+      [132, 24],
+      [150, 6],
+    ]);
+  });
+
+  test('does not hide the status that the bus last took', async () => {
+    const { changes } = await wait({
+      atlas: ({ count, executions }) => {
+        if (count === 20) lose(executions);
+        return says(count < 10 ? 'NEW' : count < 20 ? 'WORKING' : 'COMPLETE');
+      },
+    });
+    expect(changes.map(({ previousStatus, status }) => [previousStatus, status])).toEqual([
+      [null, 'NEW'],
+      ['NEW', 'WORKING'],
+      ['WORKING', 'COMPLETE'],
+    ]);
+  });
+
+  test('after a rate limit is followed by a poll when it would have come, or later', async () => {
+    const { outcomes } = await wait(
+      {
+        atlas: ({ count }) => (count === 2 ? fails('AtlasRateLimited') : says(count < 4 ? 'NEW' : 'COMPLETE')),
+        bus: ({ count, executions }) => {
+          if (count === 2) lose(executions);
+          return count < 3 ? fails('EventBridge.FailedEntry') : undefined;
+        },
+      },
+      { ...ids, pollSeconds: 3600 },
+    );
+    const limited = outcomes.findIndex(({ outcome }) => outcome === 'AtlasRateLimited');
+    expect((outcomes[limited + 1]?.hours ?? 0) - (outcomes[limited]?.hours ?? 0)).toBeGreaterThanOrEqual(1);
+  });
 });
 
 describe('an answer that is no document', () => {

@@ -324,6 +324,21 @@ describe('events', () => {
     },
   );
 
+  test('a document of 128 KiB is told at once, also where no other answer follows', async () => {
+    const { changes } = await wait({
+      atlas: ({ count }) =>
+        count === 1
+          ? large('NEW', '漢')
+          : count === 2
+            ? { ...large('WORKING', '漢'), readyForCutover: true }
+            : fails('LiveMigrationNotFound'),
+    });
+    expect(changesOf(changes)).toEqual([
+      [null, 'NEW', null],
+      ['NEW', 'WORKING', true],
+    ]);
+  });
+
   test('a document of 128 KiB is the cause of a failure as far as a cause is long', async () => {
     const { ending, changes } = await wait({ atlas: ({ count }) => large(count < 3000 ? 'NEW' : 'FAILED', '漢') });
     expect(ending).toMatchObject({ error: 'LiveMigrationFailed', cause: expect.stringMatching(/^.{32000}$/) });
@@ -507,12 +522,12 @@ describe('the definitions', () => {
       told: told ? `${told} null` : '',
       previousStatus: told,
       readyAt: 0,
-      readyOn: '',
       reminded: false,
       state: 'NEW null',
       putAgainAt: 0,
       remindAgainAt: 0,
       isNews: told === null,
+      handOvers: 1,
       nextAt: expect.any(Number),
     });
     // The first answer is handed over before it is told.
