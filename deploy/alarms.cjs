@@ -1,12 +1,14 @@
 /**
- * The alarms, made from one table: what is wrong, what to do first, and when each fires. CloudWatch evaluates them once a
- * minute over windows that end at that minute. tests/alarms.test.ts runs them over made series; docs/operate.md is the
- * runbook.
+ * The alarms, made from one table: what is wrong, what to do first, and when each fires. tests/alarms.test.ts runs them
+ * over made series; docs/operate.md is the runbook.
+ *
+ * CloudWatch evaluates an alarm once a minute, over windows that end at that minute. So several windows of more than a
+ * minute are other windows a minute later, and an alarm that counts them changes its state again and again. Therefore
+ * each alarm here looks at one window, or at windows of a minute.
  */
 
 const service = '${self:service}-${sls:stage}';
-/** Each window, in seconds. */
-const fiveMinutes = 300;
+const minute = 60;
 
 /** A metric that the function or a state machine writes. */
 const own = (name, dimensions = {}) => ({
@@ -19,47 +21,55 @@ const ofFunction = (name) => ({
   MetricName: name,
   Dimensions: [{ Name: 'FunctionName', Value: { Ref: 'GetLiveMigrationLambdaFunction' } }],
 });
-/** Fires when `metric` reaches `threshold` in so many of the last windows. */
-const reaches = (threshold, metric, { datapoints, windows, statistic = { Statistic: 'Sum' } }) => ({
-  ...metric,
-  ...statistic,
-  Period: fiveMinutes,
-  EvaluationPeriods: windows,
-  DatapointsToAlarm: datapoints,
+
+const query = (Id, Metric, seconds, Stat = 'Sum') => ({
+  Id,
+  ReturnData: false,
+  MetricStat: { Metric, Period: seconds, Stat },
+});
+const step = (Id, Expression) => ({ Id, Expression, ReturnData: false });
+const result = (Expression) => ({ Id: 'result', Expression, ReturnData: true });
+
+/** Fires while `threshold` is reached in the last minutes. */
+const reaches = (threshold, metric, minutes) => ({
+  Metrics: [query('m', metric, minutes * minute), result('FILL(m, 0)')],
+  EvaluationPeriods: 1,
   Threshold: threshold,
 });
 
-/** Fires when an expression over sums of metrics, one letter each, is 1 in so many of the last windows. */
-const holds = (expression, metrics, { datapoints, windows }) => ({
+/** Fires while an expression over metrics, one letter each, is true for the last minutes. */
+const holds = (expression, metrics, minutes) => ({
   Metrics: [
-    ...Object.entries(metrics).map(([Id, Metric]) => ({
-      Id,
-      ReturnData: false,
-      MetricStat: { Metric, Period: fiveMinutes, Stat: 'Sum' },
-    })),
-    { Id: 'holds', Expression: expression, ReturnData: true },
+    ...Object.entries(metrics).map(([id, [metric, stat]]) => query(id, metric, minutes * minute, stat)),
+    result(`IF(${expression}, 1, 0)`),
   ],
-  EvaluationPeriods: windows,
-  DatapointsToAlarm: datapoints,
+  EvaluationPeriods: 1,
   Threshold: 1,
 });
 
-// One window is enough. The alarm stays on for 75 minutes after the last one, so that what goes wrong once an hour does
-// not ring once an hour.
-const atOnce = { datapoints: 1, windows: 15 };
-// Two windows in 130 minutes: a single failure is no reason to ring, and two in a row are, also with one question an hour.
-const whenRepeated = { datapoints: 2, windows: 26 };
+/** A metric by the minute: x0 is this minute, x1 the one before, and so on. Metric math has no other word for that. */
+const byMinute = (x, metric, minutes) => [
+  query(x, metric, minute),
+  step(`${x}0`, `FILL(${x}, 0)`),
+  ...Array.from({ length: minutes - 1 }, (_, at) => step(`${x}${at + 1}`, `${x}${at} - DIFF(${x}${at})`)),
+];
+const sumOf = (x, minutes) => Array.from({ length: minutes }, (_, at) => `${x}${at}`).join(' + ');
 
 /**
- * Calls came in, and in their window and the next one no outcome was written: a call may end a window later. Metric math
- * has no word for the window before: x - DIFF(x) is x in that window.
+ * Fires when, for the calls of one minute, less than half as many outcomes were written in that minute and the next three:
+ * a call may end in a later minute than it began, and what comes out of a log comes late.
  */
-const withoutOutcome = (calls, outcomes) =>
-  holds(
-    'IF(FILL(c, 0) - DIFF(FILL(c, 0)) > 0 AND 2 * FILL(o, 0) - DIFF(FILL(o, 0)) == 0, 1, 0)',
-    { c: calls, o: outcomes },
-    atOnce,
-  );
+const withoutOutcome = (calls, outcomes) => ({
+  Metrics: [...byMinute('c', calls, 4), ...byMinute('o', outcomes, 4), result(`IF(c3 > 2 * (${sumOf('o', 4)}), 1, 0)`)],
+  EvaluationPeriods: ONCE,
+  DatapointsToAlarm: 1,
+  Threshold: 1,
+});
+
+/** Minutes that an alarm stays on after a single thing, so that what goes wrong once an hour does not ring once an hour. */
+const ONCE = 80;
+/** Minutes within which two are a repetition, also with one question an hour. */
+const REPEATED = 130;
 
 /** For each alarm: when it fires, what is wrong, and what to do first. */
 const table = (api) => ({
@@ -78,77 +88,99 @@ const table = (api) => ({
       }
     : {}),
   NoAnswers: [
-    holds(
-      'IF(FILL(u, 0) > 0 AND FILL(a, 0) == 0, 1, 0)',
-      { u: own('Unanswered'), a: own('Requests', { outcome: 'Answered' }) },
-      whenRepeated,
-    ),
+    // Failures with no answer in the five minutes before and the three after them, in two minutes of the last 130. A wait
+    // asks again soon after a failure, and there may be one question an hour.
+    {
+      Metrics: [
+        ...byMinute('u', own('Unanswered'), 4),
+        ...byMinute('a', own('Requests', { outcome: 'Answered' }), 9),
+        result(`IF(u3 > 0 AND ${sumOf('a', 9)} == 0, 1, 0)`),
+      ],
+      EvaluationPeriods: REPEATED,
+      DatapointsToAlarm: 2,
+      Threshold: 1,
+    },
     'Questions are asked, and none is answered: Atlas or Secrets Manager is down or limits the rate, or the secrets of projects are denied.',
     'Look at the outcomes on the dashboard, and then at the status page of Atlas (https://status.mongodb.com) or at the way out of the subnets.',
   ],
+  ManyUnanswered: [
+    // At more than a call a minute, one answer in each minute hides all the others from NoAnswers.
+    holds('FILL(u, 0) >= 20 AND 3 * FILL(u, 0) > FILL(r, 0)', { u: [own('Unanswered')], r: [own('Requests')] }, 15),
+    'More than a third of the questions of the last quarter of an hour were not answered.',
+    'Look at the outcomes on the dashboard, and at the detail in the log lines: one subnet may have no way out, or one project no key.',
+  ],
   CredentialsRejected: [
-    reaches(1, own('Requests', { outcome: 'AtlasCredentialsRejected' }), atOnce),
+    reaches(1, own('Requests', { outcome: 'AtlasCredentialsRejected' }), ONCE),
     'Atlas refuses the key in the secret.',
     'Create a new API key or service account in Atlas (Organization Member) and put it into the secret; the function reads it with the next refused call.',
   ],
   AccessDenied: [
-    reaches(1, own('Requests', { outcome: 'AtlasAccessDenied' }), atOnce),
+    reaches(1, own('Requests', { outcome: 'AtlasAccessDenied' }), ONCE),
     'Atlas accepts the key, but the key may not see a project.',
     'Read the detail in the log line: either the address that it names is missing in the access list of the key, or the key has no role in that organization or project.',
   ],
   SecretInvalid: [
-    reaches(1, own('Requests', { outcome: 'SecretInvalid' }), atOnce),
+    reaches(1, own('Requests', { outcome: 'SecretInvalid' }), ONCE),
     'The secret is missing or malformed, or may not be read.',
     'Read the detail in the log line, and check atlasSecretId, kmsKeyArn and the JSON in the secret.',
   ],
   AtlasUnexpectedAnswer: [
-    reaches(1, own('Requests', { outcome: 'AtlasUnexpectedAnswer' }), atOnce),
+    reaches(1, own('Requests', { outcome: 'AtlasUnexpectedAnswer' }), ONCE),
     'The function does not understand what Atlas answers.',
     'Check atlasBaseUrl, or baseUrl in the secret; if it is right, read the detail in the log line: the API version may be gone, or Atlas has changed its answers.',
   ],
   InternalError: [
-    reaches(1, own('Requests', { outcome: 'InternalError' }), atOnce),
+    reaches(1, own('Requests', { outcome: 'InternalError' }), ONCE),
     'The function met an error that it does not expect.',
     'Read the name and the place of the error in the log line, and roll back if this began with a deployment.',
   ],
   RateLimited: [
-    reaches(1, own('Requests', { outcome: 'AtlasRateLimited' }), { datapoints: 10, windows: 12 }),
-    'Atlas has limited the rate of requests for an hour.',
+    holds(
+      'FILL(l, 0) >= 8 AND 4 * FILL(l, 0) > FILL(r, 0)',
+      { l: [own('Requests', { outcome: 'AtlasRateLimited' })], r: [own('Requests')] },
+      60,
+    ),
+    'Atlas has limited the rate of more than a quarter of the questions of the last hour.',
     'Find the callers that ask most often (access log, field caller), and let them start one wait and listen on the bus.',
   ],
   StaleSecret: [
-    reaches(1, own('StaleSecret'), whenRepeated),
+    reaches(2, own('StaleSecret'), REPEATED),
     'Secrets Manager fails or hands out a secret that is not valid; the function uses the old one, and new execution environments have none.',
     'Read staleSecret in the log lines: it names the failure.',
   ],
   Latency: [
-    reaches(10_000, ofFunction('Duration'), { datapoints: 3, windows: 3, statistic: { ExtendedStatistic: 'p99' } }),
-    'One answer in a hundred takes longer than 10 seconds.',
+    holds(
+      'FILL(n, 0) >= 3 AND FILL(d, 0) >= 10000',
+      { n: [ofFunction('Duration'), 'SampleCount'], d: [ofFunction('Duration'), 'p50'] },
+      45,
+    ),
+    'Every second answer takes longer than 10 seconds.',
     'Compare atlasMs and secretMs in the log lines; if both are short, give the function more memory.',
   ],
   Throttles: [
-    reaches(1, ofFunction('Throttles'), atOnce),
+    reaches(1, ofFunction('Throttles'), ONCE),
     'Lambda turned calls away.',
     'Raise reservedConcurrency or the account limit of concurrent executions, or find the caller that asks too often (access log, field caller).',
   ],
   EventsRefused: [
-    reaches(1, own('EventsRefused'), whenRepeated),
+    // With one poll an hour, the third comes after two hours.
+    reaches(3, own('EventsRefused'), 200),
     'The EventBridge bus does not take events; they are put again, and for up to an hour before a wait ends.',
     'Check that the bus in eventBusName exists, and that its policy lets this account put events.',
   ],
   RemindersRefused: [
-    reaches(1, own('RemindersRefused'), whenRepeated),
+    reaches(3, own('RemindersRefused'), 200),
     'A reminder of a cutover can not be started, or its message can not be sent; it is tried again.',
     'Check that the topic in alarmTopicArn exists and takes messages, and read the errors in the log group of the state machines.',
   ],
   WaitsWithoutAnswer: [
-    reaches(1, own('PollsWithoutAnswer'), atOnce),
+    reaches(1, own('PollsWithoutAnswer'), ONCE),
     'The polls of a wait have failed for an hour; the wait goes on by itself.',
     'Read the outcomes in the log lines of the function: they say why.',
   ],
   LostRounds: [
     // The pauses between lost rounds grow to 90 minutes.
-    reaches(1, own('LostRounds'), { datapoints: 2, windows: 40 }),
+    reaches(2, own('LostRounds'), 200),
     'Step Functions does not start, or loses, executions of pollLiveMigration, and waits poll late.',
     'Look at the quotas of Step Functions in this account, and at the failed executions of pollLiveMigration.',
   ],

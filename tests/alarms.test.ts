@@ -117,7 +117,7 @@ function judge(calls: Call[], hours: number, more: (metrics: Metrics) => void = 
   return changes.map(({ alarm, ...change }) => ({ alarm: short(alarm), ...change }));
 }
 
-const QUIET_HOURS = 6;
+const QUIET_HOURS = 4;
 
 /** Calls at a steady rate: answers at first, and then what a course says for the nth call. */
 function traffic(
@@ -183,7 +183,7 @@ function ringsAfter({ course, rings, doors = ['http-api'] }: Scene, every: numbe
   let latest = 0;
   for (const door of doors)
     for (const moment of moments) {
-      const changes = judge(traffic(every, QUIET_HOURS + 8, course, { door, ...moment }), QUIET_HOURS + 8);
+      const changes = judge(traffic(every, QUIET_HOURS + 5, course, { door, ...moment }), QUIET_HOURS + 5);
       const expected = every <= 5 && course(0) === 'AtlasRateLimited' ? [...rings, 'RateLimited'] : rings;
       expect(rung(changes).sort()).toEqual([...expected].sort());
       for (const alarm of rings)
@@ -240,6 +240,79 @@ describe('rings on, for as long as it lasts', () => {
       ['NoAnswers', false],
     ]);
     expect(changes[1]?.minute).toBeLessThan((QUIET_HOURS + 1) * 60 + 140);
+  });
+});
+
+/** How often each alarm changes its state, at the most. */
+const mostChanges = (changes: Change[]) =>
+  Math.max(0, ...rung(changes).map((name) => changes.filter(({ alarm }) => alarm === name).length));
+
+describe('changes its state once for each fault, and back', () => {
+  const during = (from: number, to: number, ending: Ending) => (n: number) =>
+    n >= from && n < to ? ending : 'Answered';
+
+  test.each<Ending>(['AtlasUnavailable', 'dies', 'stale secret', 'AtlasRateLimited', 'throttled'])(
+    'a fault of one to twenty minutes, at a call a minute: %s',
+    (ending) => {
+      for (const minutes of [1, 2, 3, 5, 8, 9, 10, 11, 12, 13, 15, 20])
+        expect(mostChanges(judge(traffic(1, 8, during(0, minutes, ending)), 8)), `${minutes}`).toBeLessThanOrEqual(2);
+    },
+  );
+
+  test.each([2, 3, 4, 5, 6, 7, 8, 9, 12, 25])(
+    'one or two calls of a kind among answers, a call in %i minutes',
+    (every) => {
+      for (const ending of ['dies', 'AtlasTimedOut', 'stale secret', 'throttled'] as const)
+        for (const calls of [1, 2])
+          expect(mostChanges(judge(traffic(every, 8, during(0, calls, ending)), 8))).toBeLessThanOrEqual(2);
+    },
+  );
+
+  test.each<[string, number, (n: number) => Ending]>([
+    ['nine of ten calls die', 1, (n) => (n % 10 ? 'dies' : 'Answered')],
+    ['every second call dies', 5, (n) => (n % 2 ? 'dies' : 'Answered')],
+    ['every second call finds no secret', 1, (n) => (n % 2 ? 'SecretUnavailable' : 'Answered')],
+    ['every call is limited', 6, () => 'AtlasRateLimited'],
+  ])('a fault of eight hours: %s', (_, every, course) => {
+    expect(mostChanges(judge(traffic(every, 14, course), 14))).toBeLessThanOrEqual(2);
+  });
+
+  test.each([1, 2, 3, 4])('a bus or a start that refuses %i times', async (times) => {
+    for (const pollSeconds of [60, 240, 600]) {
+      const bus: World['bus'] = ({ count }) => (count <= times ? fails('EventBridge.FailedEntry') : undefined);
+      const changes = await judgeWait({ atlas: () => says('WORKING'), bus }, { pollSeconds }, 6);
+      expect(changes).toHaveLength(times < 3 ? 0 : 2);
+    }
+  });
+
+  test('a wait whose polls are answered at the second attempt rings nothing', async () => {
+    const atlas: World['atlas'] = ({ count }) => (count % 2 ? fails('AtlasTimedOut') : says('WORKING'));
+    expect(await judgeWait({ atlas }, { pollSeconds: 300 }, 14)).toEqual([]);
+  });
+});
+
+describe('rings when a part of the calls fails, at many calls', () => {
+  const everySecond = (course: (n: number) => Ending) => {
+    const calls: Call[] = [];
+    for (let n = 0; n < 3600; n += 1) calls.push({ seconds: n, ending: n < 1200 ? 'Answered' : course(n) });
+    return judge(calls, 1);
+  };
+
+  test.each<[string, (n: number) => Ending]>([
+    ['nine of ten time out', (n) => (n % 10 ? 'AtlasTimedOut' : 'Answered')],
+    ['every second one finds no secret', (n) => (n % 2 ? 'SecretUnavailable' : 'Answered')],
+  ])('%s', (_, course) => {
+    const changes = everySecond(course);
+    expect(rung(changes)).toEqual(['ManyUnanswered']);
+    expect(firstOf(changes) - 20).toBeLessThanOrEqual(15);
+  });
+
+  test('nine of ten die', () => {
+    expect(rung(everySecond((n) => (n % 10 ? 'dies' : 'Answered')))).toEqual(expect.arrayContaining(['FunctionFails']));
+  });
+
+  test('not when one of ten does', () => {
+    expect(everySecond((n) => (n % 10 ? 'Answered' : 'AtlasTimedOut'))).toEqual([]);
   });
 });
 

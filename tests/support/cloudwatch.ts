@@ -20,12 +20,12 @@ type Query = {
 export type Alarm = {
   AlarmName: string;
   EvaluationPeriods: number;
-  DatapointsToAlarm: number;
+  DatapointsToAlarm?: number;
   Threshold: number;
   ComparisonOperator: string;
   TreatMissingData: string;
-  Metrics?: Query[];
-} & Partial<Metric & { Period: number; Statistic: string; ExtendedStatistic: string }>;
+  Metrics: Query[];
+};
 
 /** A value for each window, the oldest first; undefined where there is none. */
 type Values = (number | undefined)[];
@@ -83,9 +83,10 @@ export function createMetrics() {
         const to = from + minutesLong;
         if (at(counts, to) === at(counts, from)) return undefined;
         if (stat === 'Sum') return at(sums, to) - at(sums, from);
-        if (stat !== 'p99') throw new Error(`The statistic ${stat} is not known here.`);
+        if (stat === 'SampleCount') return at(counts, to) - at(counts, from);
+        if (stat !== 'p50') throw new Error(`The statistic ${stat} is not known here.`);
         const values = (recorded.get(key) ?? []).slice(Math.max(0, from), Math.min(to, known)).flat();
-        return values.sort((a, b) => a - b)[Math.ceil(values.length * 0.99) - 1];
+        return values.sort((a, b) => a - b)[Math.ceil(values.length * 0.5) - 1];
       });
     },
   };
@@ -97,6 +98,7 @@ const operators: Record<string, (a: number, b: number) => number> = {
   '-': (a, b) => a - b,
   '*': (a, b) => a * b,
   '>': (a, b) => Number(a > b),
+  '>=': (a, b) => Number(a >= b),
   '==': (a, b) => Number(a === b),
   AND: (a, b) => Number(Boolean(a) && Boolean(b)),
 };
@@ -138,31 +140,22 @@ function calculate(text: string, count: number, series: Record<string, Values>):
   return evaluate(expression);
 }
 
-/** The values that an alarm compares with its threshold. One window more than it evaluates is read, for DIFF. */
-function valuesOf(alarm: Alarm, metrics: Metrics, now: number): Values {
-  const count = alarm.EvaluationPeriods + 1;
-  if (!alarm.Metrics) {
-    const stat = alarm.Statistic ?? alarm.ExtendedStatistic ?? '';
-    return metrics.windows(alarm as Metric, stat, (alarm.Period ?? 0) / 60, count, now);
-  }
-  const series: Record<string, Values> = {};
-  for (const { Id, MetricStat } of alarm.Metrics)
-    if (MetricStat)
-      series[Id] = metrics.windows(MetricStat.Metric, MetricStat.Stat, MetricStat.Period / 60, count, now);
-  const [returned, ...others] = alarm.Metrics.filter(({ ReturnData }) => ReturnData);
-  if (!returned?.Expression || others.length > 0) throw new Error(`${alarm.AlarmName} must return one expression.`);
-  return calculate(returned.Expression, count, series);
-}
+/** How many windows more than it evaluates are read, for DIFF: CloudWatch reads more, too. */
+const MORE = 9;
+/** After so many minutes, nothing comes late any more, and what a window has is not calculated again. */
+const SETTLED = 15;
 
-function isAlarm(alarm: Alarm, metrics: Metrics, now: number): boolean {
-  const { ComparisonOperator, TreatMissingData, EvaluationPeriods, DatapointsToAlarm, Threshold } = alarm;
-  if (ComparisonOperator !== 'GreaterThanOrEqualToThreshold')
-    throw new Error(`${ComparisonOperator} is not known here.`);
-  if (TreatMissingData !== 'notBreaching') throw new Error(`${TreatMissingData} is not known here.`);
-  const breaching = valuesOf(alarm, metrics, now)
-    .slice(-EvaluationPeriods)
-    .filter((value) => value !== undefined && value >= Threshold);
-  return breaching.length >= DatapointsToAlarm;
+/** Whether each of the last windows breaches the threshold, the oldest first. */
+function breaching({ AlarmName, Threshold, Metrics: queries }: Alarm, windows: number, metrics: Metrics, now: number) {
+  const count = windows + MORE;
+  const series: Record<string, Values> = {};
+  for (const { Id, MetricStat, Expression = '' } of queries)
+    series[Id] = MetricStat
+      ? metrics.windows(MetricStat.Metric, MetricStat.Stat, MetricStat.Period / 60, count, now)
+      : calculate(Expression, count, series);
+  const [returned, ...others] = queries.filter(({ ReturnData }) => ReturnData);
+  if (!returned || others.length > 0) throw new Error(`${AlarmName} must return one expression.`);
+  return (series[returned.Id] ?? []).slice(-windows).map((value) => value !== undefined && value >= Threshold);
 }
 
 export type Change = { alarm: string; minute: number; isAlarm: boolean };
@@ -170,12 +163,22 @@ export type Change = { alarm: string; minute: number; isAlarm: boolean };
 /** @returns each change of state, by the minute after whose end it happens; all begin in OK */
 export function changesOfState(alarms: Alarm[], metrics: Metrics, minutes: number): Change[] {
   return alarms.flatMap((alarm) => {
+    const { ComparisonOperator, TreatMissingData, EvaluationPeriods, DatapointsToAlarm = EvaluationPeriods } = alarm;
+    if (ComparisonOperator !== 'GreaterThanOrEqualToThreshold' || TreatMissingData !== 'notBreaching')
+      throw new Error(`${ComparisonOperator} and ${TreatMissingData} are not known here.`);
+    const isByMinute = alarm.Metrics.every(({ MetricStat }) => !MetricStat || MetricStat.Period === 60);
+    if (EvaluationPeriods > 1 && !isByMinute) throw new Error(`${alarm.AlarmName} has other windows each minute.`);
+
     const changes: Change[] = [];
+    const settled: boolean[] = [];
     let state = false;
     for (let minute = 1; minute <= minutes; minute += 1) {
-      const next = isAlarm(alarm, metrics, minute);
+      const recent = breaching(alarm, Math.min(EvaluationPeriods, SETTLED), metrics, minute);
+      const older = EvaluationPeriods > SETTLED ? settled.slice(-(EvaluationPeriods - SETTLED)) : [];
+      const next = [...older, ...recent].filter(Boolean).length >= DatapointsToAlarm;
       if (next !== state) changes.push({ alarm: alarm.AlarmName, minute, isAlarm: next });
       state = next;
+      settled.push(recent[0] ?? false);
     }
     return changes;
   });
