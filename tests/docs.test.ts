@@ -4,10 +4,13 @@ import { existsSync, globSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { expect, test, vi } from 'vitest';
+import { parse } from 'yaml';
+import type { Resource } from '../deploy/package-service.ts';
 import { demoGroupId, demoIds, demoProjects } from '../embedded/demo-migrations.ts';
 import { failureNames } from '../lib/core/failure.ts';
 import { renderDashboard } from '../scripts/draw-dashboard.ts';
 import { allIsWell, ask, atlas, coldStart, doors } from './support/harness.ts';
+import { readSpecification } from './support/resource-specification.ts';
 
 const root = join(import.meta.dirname, '..');
 const read = (path: string) => readFileSync(join(root, path), 'utf8');
@@ -61,6 +64,24 @@ test('every link leads to a file, and to a heading in it', () => {
       expect(headings, `${document}: ${target}`).toContain(heading);
     }
   }
+});
+
+test('every resource in the documents is one that CloudFormation knows', async () => {
+  const problemsOf = await readSpecification();
+  const tags = ['Ref', 'Sub', 'GetAtt'].map((name) => ({
+    tag: `!${name}`,
+    resolve: (text: string) => ({ [name === 'Ref' ? name : `Fn::${name}`]: text }),
+  }));
+  let count = 0;
+  for (const document of documents) {
+    for (const [, block = ''] of read(document).matchAll(/```yaml\n(.*?)```/gs)) {
+      if (!block.includes('Type: AWS::')) continue;
+      const Resources = parse(block, { customTags: tags }) as Record<string, Resource>;
+      expect(problemsOf({ Resources }), document).toEqual([]);
+      count += Object.keys(Resources).length;
+    }
+  }
+  expect(count).toBeGreaterThan(8);
 });
 
 test("the README's first answer is what the first printed command gets, after about 40 seconds", async () => {
