@@ -1,12 +1,12 @@
-/** A deployment must name its region, so that the stack does not land in another one than the secret. */
+/** What changes a stack must name its region, so that the stack does not land in another one than the secret. */
 export default class NameRegion {
   constructor(serverless, options) {
     this.hooks = {
       initialize: () => {
         const [command] = serverless.processedInput.commands;
-        if (command !== 'deploy' || options.region || process.env.AWS_REGION) return;
+        if (!['deploy', 'rollback', 'remove'].includes(command) || options.region || process.env.AWS_REGION) return;
         throw new serverless.classes.Error(
-          'Name the region of the deployment: set AWS_REGION, or add --region. The secret must be in the same region.',
+          'Name the region: set AWS_REGION, or add --region. The secret must be in the same region.',
         );
       },
     };

@@ -326,6 +326,15 @@ describe('rings, at other rates', () => {
     expect(firstOf(changes) - QUIET_HOURS * 60).toBeLessThanOrEqual(60);
   });
 
+  test('not where Atlas limits one question in ten', () => {
+    expect(
+      judge(
+        traffic(0.1, 8, (n) => (n % 10 ? 'Answered' : 'AtlasRateLimited')),
+        8,
+      ),
+    ).toEqual([]);
+  });
+
   test.each<[string, Ending, string]>([
     ['and the execution environment has no secret', 'SecretUnavailable', 'NoAnswers'],
     ['and the execution environment has an old one', 'stale secret', 'StaleSecret'],
@@ -366,6 +375,8 @@ describe('rings, at other rates', () => {
     expect(rung(judge(calls, 14))).toEqual(['Latency']);
     const once = calls.map((call, at) => (at % 3 ? { ...call, lasts: 1 } : call));
     expect(judge(once, 14)).toEqual([]);
+    const hourly = traffic(60, 14, () => 'Answered').map((call) => ({ ...call, lasts: 11 }));
+    expect(judge(hourly, 14)).toEqual([]);
   });
 });
 

@@ -788,14 +788,14 @@ describe('parameters that are wrong are named before anything is deployed', () =
     );
   });
 
-  test('a deployment that names no region is refused', async () => {
+  test.each(['deploy', 'rollback', 'remove'])('%s is refused where no region is named', async (command) => {
     const { AWS_REGION: _, ...env } = process.env;
     const serverless = join(root, 'node_modules/.bin/serverless');
-    const { stdout, stderr } = await promisify(execFile)(serverless, ['deploy'], { cwd: root, env }).then(
+    const { stdout, stderr } = await promisify(execFile)(serverless, [command], { cwd: root, env }).then(
       () => ({ stdout: '', stderr: '' }),
       (error: { stdout: string; stderr: string }) => error,
     );
-    expect(stdout + stderr).toContain('Name the region of the deployment');
+    expect(stdout + stderr).toContain('Name the region: set AWS_REGION');
   });
 
   test('all of them at once, in one message, by serverless itself', async () => {

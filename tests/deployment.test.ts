@@ -1,0 +1,85 @@
+/**
+ * A deployment, its rollback and its removal, against an emulated AWS: moto (https://docs.getmoto.org), where Python has
+ * it. It takes the template as it is; the API and the function behind it are not real there.
+ */
+
+import { execFile, spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { cpSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { CloudFormationClient, DescribeStacksCommand, GetTemplateCommand } from '@aws-sdk/client-cloudformation';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+
+const root = join(import.meta.dirname, '..');
+const python = `
+import moto.cloudformation.models as models
+# It takes the warnings of cfn-lint for errors.
+models.validate_template_cfn_lint = lambda template: []
+from moto.server import main
+main(["-H", "127.0.0.1", "-p", "0"])
+`;
+const hasMoto = spawnSync('python3', ['-c', 'import moto.server']).status === 0;
+
+describe.skipIf(!hasMoto)('against moto', () => {
+  const server = hasMoto ? spawn('python3', ['-c', python]) : undefined;
+  const folder = mkdtempSync(join(tmpdir(), 'atlas-live-migration-'));
+  let environment: NodeJS.ProcessEnv;
+  let client: CloudFormationClient;
+  const StackName = 'atlas-live-migration-prod';
+
+  beforeAll(async () => {
+    let port: string | undefined;
+    for await (const chunk of server?.stderr ?? []) {
+      port = /127\.0\.0\.1:(\d+)/.exec(String(chunk))?.[1];
+      if (port) break;
+    }
+    const endpoint = `http://127.0.0.1:${port}`;
+    const credentials = { accessKeyId: 'x', secretAccessKey: 'y' };
+    environment = {
+      ...process.env,
+      AWS_ENDPOINT_URL: endpoint,
+      AWS_REGION: 'us-east-1',
+      AWS_ACCESS_KEY_ID: credentials.accessKeyId,
+      AWS_SECRET_ACCESS_KEY: credentials.secretAccessKey,
+    };
+    client = new CloudFormationClient({ endpoint, region: 'us-east-1', credentials });
+    for (const source of ['serverless.yml', 'package.json', 'deploy', 'functions', 'lib'])
+      cpSync(join(root, source), join(folder, source), { recursive: true });
+    symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'));
+  }, 60_000);
+
+  afterAll(async () => {
+    rmSync(folder, { recursive: true });
+    if (server?.kill()) await once(server, 'exit');
+  });
+
+  const run = (...args: string[]) =>
+    promisify(execFile)(join(root, 'node_modules/.bin/serverless'), [...args, '--stage', 'prod'], {
+      cwd: folder,
+      env: environment,
+    });
+  const deployed = async () => {
+    const { TemplateBody = '' } = await client.send(new GetTemplateCommand({ StackName }));
+    return TemplateBody;
+  };
+
+  test('a deployment is rolled back to the one before, and removed', { timeout: 120_000 }, async () => {
+    await run('deploy', '--param', 'tags=team=data');
+    const first = await deployed();
+    const { Stacks } = await client.send(new DescribeStacksCommand({ StackName }));
+    expect(Stacks?.[0]?.Tags).toContainEqual({ Key: 'team', Value: 'data' });
+
+    await run('deploy', '--param', 'tags=team=data', '--param', 'reservedConcurrency=7');
+    expect(await deployed()).toContain('ReservedConcurrentExecutions');
+
+    const { stdout, stderr } = await run('deploy', 'list');
+    const [timestamp = ''] = /(?<=Timestamp: )\d+/.exec(stdout + stderr) ?? [];
+    await run('rollback', '--timestamp', timestamp);
+    expect(await deployed()).toBe(first);
+
+    await run('remove');
+    await expect(client.send(new DescribeStacksCommand({ StackName }))).rejects.toThrow('does not exist');
+  });
+});
