@@ -582,6 +582,43 @@ describe('state machines', () => {
   });
 });
 
+test.each(['hcl', 'ts'])(
+  'the example for another tool deploys the same function with the same rights: %s',
+  (language) => {
+    const document = readFileSync(join(root, 'docs/deploy.md'), 'utf8');
+    const example = new RegExp(`\`\`\`${language}\\n(.*?)\`\`\``, 's').exec(document)?.[1] ?? '';
+    const value = (name: RegExp) => new RegExp(`(?:${name.source})\\s*[:=]\\s*(.*?),?$`, 'm').exec(example)?.[1];
+    const properties = only(plain, 'AWS::Lambda::Function');
+    const { Handler, Runtime, MemorySize, Timeout, Environment } = properties;
+    expect(value(/handler/)).toMatch(new RegExp(`^["']${Handler}["']$`));
+    expect(value(/runtime/)).toContain(Runtime);
+    expect(value(/memory_size|memorySize/)).toBe(String(MemorySize));
+    expect(value(/timeout/)?.replace(/\D/g, '')).toBe(String(Timeout));
+    expect(
+      value(/architectures?/)
+        ?.toLowerCase()
+        .replace('_', ''),
+    ).toContain('arm64');
+    expect(example).toMatch(/mode = "Active"|Tracing\.ACTIVE/);
+    expect(value(/maximum_retry_attempts|retryAttempts/)).toBe('0');
+
+    const variables = [
+      ...(/(?:variables|environment)\s*[:=]\s*\{(.*?)\}/s.exec(example)?.[1] ?? '').matchAll(/([A-Z_]+)\s*[:=]/g),
+    ];
+    expect(variables.map(([, name]) => name)).toEqual(Object.keys((Environment as { Variables: object }).Variables));
+
+    const actions = [...example.matchAll(/["'](\w+:[A-Z]\w+)["']/g)].map(([, action]) => action);
+    const [policy] = (plain.Resources['FunctionRole']?.Properties['Policies'] ?? []) as {
+      PolicyDocument: { Statement: { Action: string | string[] }[] };
+    }[];
+    const expected = policy?.PolicyDocument.Statement.flatMap(({ Action }) => Action);
+    expect(actions.filter((action) => action !== 'sts:AssumeRole')).toEqual(expected);
+    expect(example.replaceAll('${var.secret_name}', '${secretName}')).toContain(
+      ':secret:${secretName}-??????'.slice(1),
+    );
+  },
+);
+
 describe('metrics', () => {
   type AlarmMetric = { Namespace: string; MetricName: string; Dimensions: { Name: string; Value: unknown }[] };
   type Emf = {
