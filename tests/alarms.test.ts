@@ -459,20 +459,15 @@ describe.each([60, 300, 1800, 3600])('a wait with a poll in %i s', (pollSeconds)
     expect(await judgeWait(refusing(1), { pollSeconds }, 14)).toEqual([]);
   });
 
-  test('rings when no round can be started', async () => {
-    const start: World['start'] = ({ hours }) => (hours > 0.1 ? fails('StepFunctions.Throttled') : undefined);
-    expect(
-      rung(
-        await judgeWait(
-          {
-            atlas: working,
-            start: (now, machine) => (machine === 'pollLiveMigration' ? fails('x') : start(now, machine)),
-          },
-          { pollSeconds },
-          14,
-        ),
-      ),
-    ).toEqual(['LostRounds']);
+  test('rings once when no round can be started for days, and not when that happens once', async () => {
+    const refusing = (most: number): World => ({
+      atlas: working,
+      start: ({ count }) => (count <= most ? fails('StepFunctions.ThrottlingException') : undefined),
+    });
+    const changes = await judgeWait(refusing(1000), { pollSeconds }, 100);
+    expect(changes.map(({ alarm }) => alarm)).toEqual(['LostRounds']);
+    expect(firstOf(changes)).toBeLessThanOrEqual(15);
+    expect(await judgeWait(refusing(1), { pollSeconds }, 6)).toEqual([]);
   });
 
   test('is silent while all is well, and when one poll fails', async () => {
