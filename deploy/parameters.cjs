@@ -17,14 +17,17 @@ const retentions = [
   1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653,
 ];
 
-const list = (text) =>
-  text
-    .split(',')
-    .map((item) => item.trim())
-    .filter(Boolean);
+const list = (text) => [
+  ...new Set(
+    text
+      .split(',')
+      .map((item) => item.trim())
+      .filter(Boolean),
+  ),
+];
 const isFilled = (text) => list(text).length > 0;
 const isWholeNumber = (text, least, most) => /^\d+$/.test(text) && Number(text) >= least && Number(text) <= most;
-const isHttps = (text) => URL.canParse(text) && new URL(text).protocol === 'https:';
+const isHttps = (text) => text.startsWith('https://') && URL.canParse(text);
 
 /** An origin as browsers send it. */
 const isOrigin = (text) => URL.canParse(text) && new URL(text).origin === text;
@@ -135,8 +138,12 @@ const parameters = {
   tags: {
     default: '',
     isList: true,
-    isGood: each((pair) => /^(?!aws:)[\p{L}\p{N} _.:/+@-]{1,128}=[\p{L}\p{N} _.:/=+@-]{0,256}$/u.test(pair)),
-    rule: 'must be pairs such as team=data, comma-separated',
+    isGood: (text) => {
+      const names = list(text).map((pair) => pair.split('=')[0].toLowerCase());
+      const isPair = (pair) => /^(?!aws:)[\p{L}\p{N} _.:/+@-]{1,128}=[\p{L}\p{N} _.:/=+@-]{0,256}$/iu.test(pair);
+      return list(text).every(isPair) && names.length <= 50 && new Set(names).size === names.length;
+    },
+    rule: 'must be at most 50 pairs with different names, such as team=data, comma-separated',
   },
   // SNS topic that gets the alarms and the reminders of a cutover that is due; empty: alarms only change their colour.
   alarmTopicArn: {
@@ -199,11 +206,11 @@ function findProblems(values, given, region) {
   if (['http', 'none'].includes(api) && isFilled(values.callerAccountIds)) {
     problems.push('callerAccountIds need api rest or private');
   }
-  const [, secretRegion = region] = /^arn:[\w-]+:secretsmanager:([\w-]+):/.exec(values.atlasSecretId) ?? [];
-  if (secretRegion !== region) {
-    problems.push(
-      `atlasSecretId is in ${secretRegion}, and the deployment in ${region}: they must be in the same region`,
-    );
+  for (const name of ['atlasSecretId', 'kmsKeyArn', 'alarmTopicArn']) {
+    const [, of = region] = /^arn:[\w-]+:\w+:([\w-]+):/.exec(values[name]) ?? [];
+    if (of !== region) {
+      problems.push(`${name} is in ${of}, and the deployment in ${region}: they must be in the same region`);
+    }
   }
   if (isFilled(values.subnetIds) !== isFilled(values.securityGroupIds)) {
     problems.push('subnetIds and securityGroupIds are needed together');
@@ -222,13 +229,22 @@ const untaggable = [
 /** What of serverless.yml follows from the values. */
 async function deployment({ options, resolveVariable, resolveConfigurationProperty }) {
   const values = {};
-  for (const name of Object.keys(parameters)) values[name] = String(await resolveVariable(`param:${name}, ''`));
+  for (const name of Object.keys(parameters)) values[name] = String(await resolveVariable(`param:${name}, ''`)).trim();
   const given = [options.param ?? []].flat().map((pair) => pair.split('=')[0]);
-  // A name that is wrong is not used at all, so the names of all stages are judged.
-  for (const ofStage of Object.values((await resolveConfigurationProperty(['params'])) ?? {}))
-    given.push(...Object.keys(ofStage ?? {}));
+  // What is wrong under another stage would be noticed too late; a name that is wrong is not used at all.
+  const stages = Object.entries((await resolveConfigurationProperty(['params'])) ?? {});
+  for (const [, ofStage] of stages) given.push(...Object.keys(ofStage ?? {}));
 
   const problems = findProblems(values, given, await resolveVariable('self:provider.region'));
+  for (const [stage, ofStage] of stages) {
+    for (const [name, value] of Object.entries(ofStage ?? {})) {
+      const text = String(value ?? '').trim();
+      const isJudged = !parameters[name] || text.includes('${') || (stage === 'default' && text === values[name]);
+      const sentence = `${name} ${parameters[name]?.rule}`;
+      if (!isJudged && !parameters[name].isGood(text) && !problems.includes(sentence))
+        problems.push(`under ${stage}, ${sentence}`);
+    }
+  }
   if (problems.length > 0) {
     const error = new Error(`the parameters are not valid: ${problems.join('; ')}.`);
     // osls prints the stack, which says nothing to the reader.

@@ -124,6 +124,11 @@ if (response.ok && answer.id) {
   console.log(JSON.stringify(answer, null, 2));
 } else if (answer.code) {
   stop(`${answer.code}: ${answer.detail}`, advice[answer.code], `request id ${answer.requestId}`);
+} else if (answer.message?.includes('explicit deny') && !answer.message.includes('identity-based')) {
+  stop(
+    `The resource policy of the API refuses this way in (${response.status}: ${answer.message}).`,
+    'A private API answers only through the VPC endpoints in vpcEndpointIds: ask from a machine inside their VPCs.',
+  );
 } else if (token && [401, 403].includes(response.status)) {
   stop(
     `API Gateway refuses the token (${response.status}: ${answer.message ?? 'no message'}).`,
@@ -137,21 +142,23 @@ if (response.ok && answer.id) {
 } else if (response.status === 404 || answer.message === 'Missing Authentication Token') {
   // A REST API says the latter.
   stop('API Gateway knows no such route.', 'Check the address: is it this API, with its stage where it has one?');
-} else if (response.status === 403 && answer.message?.includes('explicit deny')) {
+} else if (/security token|Credential should be scoped|Signature/.test(answer.message ?? '')) {
   stop(
-    `The resource policy of the API refuses this way in (403: ${answer.message}).`,
-    'A private API answers only through the VPC endpoints in vpcEndpointIds: ask from a machine inside their VPCs.',
+    `AWS does not accept the signature (${response.status}: ${answer.message}).`,
+    'Sign in again, name the region of the API with --region, and check the clock of this machine.',
   );
 } else if (response.status === 403) {
   stop(
     `API Gateway refuses your AWS identity (403: ${answer.message ?? 'no message'}).`,
-    `It needs execute-api:Invoke on GET /groups/${groupId}/liveMigrations/*, and this machine's clock must be right.`,
+    `It needs execute-api:Invoke on GET /groups/${groupId}/liveMigrations/*.`,
   );
 } else if (response.status === 429) {
   stop('API Gateway throttles (429).', 'Ask again, or raise the parameters throttlingRate and throttlingBurst.');
 } else {
   stop(
     `The API answered ${response.status} without a failure of ours.`,
-    'If it is a 5xx of API Gateway, the function did not start: look at its log for a bad environment.',
+    response.status < 500
+      ? 'Check the address: is it this API?'
+      : 'The function did not start: look at its log for a bad environment.',
   );
 }

@@ -64,10 +64,20 @@ test.each([
     { Message: 'User: anonymous is not authorized to perform: execute-api:Invoke with an explicit deny' },
     'ask from a machine inside their VPCs',
   ],
+  [
+    403,
+    {
+      Message:
+        'User: arn:x is not authorized to perform: execute-api:Invoke with an explicit deny in an identity-based policy',
+    },
+    'It needs execute-api:Invoke on',
+  ],
+  [403, { message: 'The security token included in the request is expired' }, 'Sign in again'],
+  [403, { message: 'Credential should be scoped to a valid region.' }, '--region'],
   [403, { Message: 'User: arn:x is not authorized to perform: execute-api:Invoke' }, 'It needs execute-api:Invoke on'],
   [429, { message: 'Too Many Requests' }, 'throttlingRate'],
-  [500, { message: 'Internal Server Error' }, 'the function did not start'],
-  [200, {}, 'without a failure of ours'],
+  [500, { message: 'Internal Server Error' }, 'The function did not start'],
+  [200, {}, 'is it this API?'],
 ])('a %i of the gateway is explained', async (status, body, words) => {
   const { url } = await startGateway({ status, body });
   expect(await smoke([...ids, '--url', url])).toMatchObject({ code: 1, err: expect.stringContaining(words) });

@@ -809,14 +809,33 @@ describe('parameters that are wrong are named before anything is deployed', () =
     [{ api: 'none', callerAccountIds: '210987654321' }, 'callerAccountIds need api rest or private'],
     [{ api: 'rest', callerAccountIds: '21098765432' }, 'callerAccountIds must be ids of AWS accounts'],
     [{ permissionsBoundaryArn: 'boundary' }, 'permissionsBoundaryArn must be the ARN of an IAM policy'],
-    [{ tags: 'team' }, 'tags must be pairs such as team=data'],
-    [{ tags: 'aws:team=data' }, 'tags must be pairs'],
+    [{ tags: 'team' }, 'such as team=data'],
+    [{ tags: 'AWS:team=data' }, 'tags must be at most 50 pairs'],
+    [{ tags: 'Team=a,team=b' }, 'tags must be at most 50 pairs'],
+    [{ tags: Array.from({ length: 51 }, (_, at) => `t${at}=x`).join() }, 'tags must be at most 50 pairs'],
+    [{ jwtIssuer: 'https:issuer.example.com', jwtAudience: 'a' }, 'jwtIssuer must be an https URL'],
+    [{ alarmTopicArn: 'arn:aws:sns:eu-west-1:123456789012:t' }, 'alarmTopicArn is in eu-west-1'],
+    [{ kmsKeyArn: 'arn:aws:kms:eu-west-1:123456789012:key/a' }, 'kmsKeyArn is in eu-west-1'],
     [
       { atlasSecretId: 'arn:aws:secretsmanager:eu-west-1:123456789012:secret:x' },
       'atlasSecretId is in eu-west-1, and the deployment in us-east-1',
     ],
   ])('%j', async (parameters, message) => {
     await expect(judge(parameters)).rejects.toThrow(message);
+  });
+
+  test('also where a wrong value stands under another stage, and variables of serverless are left to it', async () => {
+    await expect(judge({}, { prod: { subnetIds: 'nonsense', api: '${env:API}', throttlingRate: 5 } })).rejects.toThrow(
+      'under prod, subnetIds must be ids of subnets, comma-separated.',
+    );
+    await expect(
+      judge({}, { prod: { api: '${env:API}', throttlingRate: 5, runbookUrl: null } }),
+    ).resolves.toBeDefined();
+  });
+
+  test('blanks around a value and doubles in a list do not count', async () => {
+    const { httpApi } = await judge({ jwtIssuer: ' https://issuer.example.com', jwtAudience: 'a, a' });
+    expect(httpApi.authorizers.jwt).toMatchObject({ issuerUrl: 'https://issuer.example.com', audience: ['a'] });
   });
 
   test('also where an unknown name stands in serverless.yml, under any stage', async () => {
