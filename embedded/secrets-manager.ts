@@ -8,8 +8,8 @@ import { readBody, serve } from './http-server.ts';
 
 export async function startEmbeddedSecretsManager(port = 0) {
   const secretsManager = {
-    /** Secrets by name or ARN: a string, or bytes for a binary one. */
-    secrets: {} as Record<string, string | Buffer>,
+    /** Secrets by name or ARN: a string, bytes for a binary one, or the error that answers its reads. */
+    secrets: {} as Record<string, string | Buffer | { status: number; name: string }>,
     /** Answers every read with this error instead. */
     error: undefined as { status: number; name: string } | undefined,
     /** Takes a request over before anything else happens; says whether it did. */
@@ -39,6 +39,7 @@ export async function startEmbeddedSecretsManager(port = 0) {
     if (secretsManager.error) return refuse(secretsManager.error.status, secretsManager.error.name);
     const secret = secretsManager.secrets[id];
     if (secret === undefined) return refuse(400, 'ResourceNotFoundException');
+    if (typeof secret === 'object' && 'status' in secret) return refuse(secret.status, secret.name);
     const value = typeof secret === 'string' ? { SecretString: secret } : { SecretBinary: secret.toString('base64') };
     return send(200, {
       ARN: `arn:aws:secretsmanager:us-east-1:000000000000:secret:${id}`,

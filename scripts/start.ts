@@ -8,6 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { startEmbeddedAtlas } from '../embedded/atlas.ts';
 import { demoGroupId, demoIds, demoProjects } from '../embedded/demo-migrations.ts';
 import { type ChallengeName, challengeForms } from '../embedded/digest-verifier.ts';
+import { failOnDemand, failuresOnDemand } from '../embedded/failures-on-demand.ts';
 import { functionName, startInvokeEndpoint } from '../embedded/lambda-invoke.ts';
 import { startEmbeddedSecretsManager } from '../embedded/secrets-manager.ts';
 import { readConfiguration } from '../lib/lambda/configuration.ts';
@@ -96,14 +97,15 @@ async function embedServices(challenge: ChallengeName): Promise<string[]> {
   const secretsManager = await startEmbeddedSecretsManager();
   atlas.challenge = challenge;
   atlas.keys['embedded'] = 'embedded-private-key';
-  secretsManager.secrets['atlas/live-migration'] = JSON.stringify({
+  failOnDemand(atlas, secretsManager, 'embedded');
+  secretsManager.secrets[`atlas/${demoGroupId}`] = JSON.stringify({
     publicKey: 'embedded',
     privateKey: atlas.keys['embedded'],
     baseUrl: atlas.baseUrl,
   });
   forgetAwsSetUp();
   Object.assign(process.env, {
-    ATLAS_SECRET_ID: 'atlas/live-migration',
+    ATLAS_SECRET_ID: 'atlas/{groupId}',
     AWS_ENDPOINT_URL_SECRETS_MANAGER: secretsManager.origin,
     AWS_ACCESS_KEY_ID: 'embedded',
     AWS_SECRET_ACCESS_KEY: 'embedded',
@@ -132,16 +134,17 @@ const examples = (http: string, invoke: string) => {
   curl ${url(`$(date +%s | tail -c 9)${completes.slice(8)}`)}
   # follow a new one to its end, in another terminal
   npm run wait${portOption}
-  # an unknown live migration, an unknown project, a malformed id
-  curl ${url('000000000000000000000000')}
-  curl ${url(completes, '000000000000000000000000')}
-  curl ${url('not-an-id')}
   # pretty, and in an envelope (which changes nothing in our answer)
   curl '${url(completes)}?pretty=true'
   curl '${url(completes)}?envelope=true'
   # another Lambda's direct invocation
   curl -d '{"groupId":"${demoGroupId}","liveMigrationId":"${completes}"}' ${invoke}/2015-03-31/functions/${functionName}/invocations
-`;
+
+Each failure that a caller can get, always by the same ids (AtlasTimedOut takes eight seconds):
+
+${Object.entries(failuresOnDemand)
+  .map(([name, { groupId, liveMigrationId }]) => `  # ${name}\n  curl ${url(liveMigrationId, groupId)}\n`)
+  .join('')}`;
 };
 
 const { ports, challenge } = readCommandLine(usage, options, ({ challenge, ...texts }, [stray]) => {

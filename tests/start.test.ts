@@ -9,6 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterEach, describe, expect, test } from 'vitest';
+import { failureNames } from '../lib/core/failure.ts';
 
 const root = join(import.meta.dirname, '..');
 const running: ChildProcess[] = [];
@@ -50,7 +51,9 @@ afterEach(async () => {
   }
 });
 
-test('every command that it prints works, and Ctrl-C ends it', { timeout: 30_000 }, async () => {
+test('every command that it prints works, each failure among them, and Ctrl-C ends it', {
+  timeout: 60_000,
+}, async () => {
   const [port, lambdaPort] = [await freePort(), await freePort()];
   const { child, output } = await start(['--port', String(port), '--lambda-port', String(lambdaPort)]);
   expect(output).toMatch(/^Everything is embedded: no account, no key and no network is needed\.\n/);
@@ -69,13 +72,19 @@ test('every command that it prints works, and Ctrl-C ends it', { timeout: 30_000
     'NEW',
     'WORKING',
     'NEW',
-    'LiveMigrationNotFound',
-    'ProjectNotFound',
-    'InvalidRequest',
     'NEW',
     'NEW',
     'NEW',
+    ...failureNames.filter((name) => name !== 'InternalError'),
   ]);
+  // Each stands under its name.
+  expect([...output.matchAll(/# (\w+)\n {2}curl/g)].map(([, name]) => name)).toEqual(
+    failureNames.filter((name) => name !== 'InternalError'),
+  );
+  expect(answers.find(({ code }) => code === 'AtlasRateLimited')).toMatchObject({ retryAfterSeconds: 30 });
+  expect(answers.find(({ code }) => code === 'AtlasAccessDenied')).toMatchObject({
+    detail: expect.stringContaining('203.0.113.7'),
+  });
   expect(answers[0]).toMatchObject({ migrationHosts: ['vm001.example.com'] });
   expect(answers[1]).toMatchObject({ migrationHosts: ['vm001.example.com', 'vm002.example.com'] });
   expect(answers[2]).toMatchObject({ readyForCutover: true });
