@@ -11,6 +11,7 @@ import {
   allIsWell,
   atlas,
   coldStart,
+  document,
   doorNames,
   doors,
   entity,
@@ -25,8 +26,6 @@ const ajv = new Ajv2020({
   strict: true,
   allowUnionTypes: true,
   strictRequired: false,
-  strictTypes: false,
-  discriminator: false,
 });
 ajv.addSchema(schema);
 
@@ -44,6 +43,18 @@ beforeAll(async () => {
   handler = await coldStart();
 });
 beforeEach(allIsWell);
+
+test('every schema compiles in strict mode, and the root accepts no arbitrary document', () => {
+  for (const name of Object.keys(schema.$defs)) expect(ajv.getSchema(`${schema.$id}#/$defs/${name}`)).toBeDefined();
+  const isOfContract = ajv.getSchema(schema.$id);
+  expect(isOfContract?.(document)).toBe(true);
+  for (const other of [{}, { status: 'ok' }, [], 'text', null, { ...document, more: 1 }])
+    expect(isOfContract?.(other)).toBe(false);
+});
+
+test('openapi.yaml has no merge keys, which many tools do not read', () => {
+  expect(readFileSync(new URL('../contract/openapi.yaml', import.meta.url), 'utf8')).not.toContain('<<:');
+});
 
 test('the schema is a good JSON Schema', () => {
   expect(ajv.validateSchema(schema)).toBe(true);
