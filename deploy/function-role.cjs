@@ -1,14 +1,9 @@
 /** The function's role: what it may do, and nothing else. */
 
+const { allow, role } = require('./iam.cjs');
+
 const log = 'arn:${AWS::Partition}:logs:${AWS::Region}:${AWS::AccountId}:log-group';
 const functionName = '${self:service}-${sls:stage}-getLiveMigration';
-
-const allow = (actions, resource, condition) => ({
-  Effect: 'Allow',
-  Action: actions,
-  Resource: resource,
-  ...(condition ? { Condition: condition } : {}),
-});
 
 /** The ARN of the secret, as narrow as its id allows: Secrets Manager ends each ARN in six characters of its own. */
 function secretArn(id) {
@@ -65,18 +60,11 @@ const statements = ({ atlasSecretId, kmsKeyArn, subnetIds }) => [
 
 module.exports = (values) => ({
   Resources: {
-    FunctionRole: {
-      Type: 'AWS::IAM::Role',
-      Properties: {
-        AssumeRolePolicyDocument: {
-          Version: '2012-10-17',
-          Statement: [{ Effect: 'Allow', Principal: { Service: 'lambda.amazonaws.com' }, Action: 'sts:AssumeRole' }],
-        },
-        ...(values.permissionsBoundaryArn ? { PermissionsBoundary: values.permissionsBoundaryArn } : {}),
-        Policies: [
-          { PolicyName: 'getLiveMigration', PolicyDocument: { Version: '2012-10-17', Statement: statements(values) } },
-        ],
-      },
-    },
+    FunctionRole: role({
+      principal: 'lambda.amazonaws.com',
+      policyName: 'getLiveMigration',
+      statements: statements(values),
+      permissionsBoundaryArn: values.permissionsBoundaryArn,
+    }),
   },
 });

@@ -3,18 +3,13 @@
 const { readFileSync } = require('node:fs');
 const { join } = require('node:path');
 const { parse } = require('yaml');
+const { allow, role } = require('./iam.cjs');
 
 const service = '${self:service}-${sls:stage}';
 const here = '${AWS::Region}:${AWS::AccountId}';
 const nameOf = (machine) => `${service}-${machine}`;
 const arnOf = (type, machine, end = '') => ({
   'Fn::Sub': `arn:\${AWS::Partition}:states:${here}:${type}:${nameOf(machine)}${end}`,
-});
-const allow = (actions, resource, condition) => ({
-  Effect: 'Allow',
-  Action: actions,
-  Resource: resource,
-  ...(condition ? { Condition: condition } : {}),
 });
 
 const getLiveMigrationArn = { 'Fn::GetAtt': ['GetLiveMigrationLambdaFunction', 'Arn'] };
@@ -86,35 +81,6 @@ const machines = ({ eventBusName, alarmTopicArn }) => ({
 
 const logicalIdOf = (machine) => machine[0].toUpperCase() + machine.slice(1);
 
-function role(machine, statements, permissionsBoundaryArn) {
-  return {
-    Type: 'AWS::IAM::Role',
-    Properties: {
-      AssumeRolePolicyDocument: {
-        Version: '2012-10-17',
-        Statement: [
-          {
-            Effect: 'Allow',
-            Principal: { Service: 'states.amazonaws.com' },
-            Action: 'sts:AssumeRole',
-            Condition: {
-              StringEquals: { 'aws:SourceAccount': { Ref: 'AWS::AccountId' } },
-              ArnLike: { 'aws:SourceArn': arnOf('stateMachine', machine) },
-            },
-          },
-        ],
-      },
-      ...(permissionsBoundaryArn ? { PermissionsBoundary: permissionsBoundaryArn } : {}),
-      Policies: [
-        {
-          PolicyName: machine,
-          PolicyDocument: { Version: '2012-10-17', Statement: [...statements, ...logsAndTraces] },
-        },
-      ],
-    },
-  };
-}
-
 const definitionOf = (file) => parse(readFileSync(join(__dirname, `${file}.asl.yml`), 'utf8'));
 
 /** @param values the deployment's parameters, judged */
@@ -145,7 +111,16 @@ function waiting({ eventBusName, alarmTopicArn, logRetentionDays, permissionsBou
         TracingConfiguration: { Enabled: true },
       },
     };
-    resources[`${id}Role`] = role(machine, statements, permissionsBoundaryArn);
+    resources[`${id}Role`] = role({
+      principal: 'states.amazonaws.com',
+      condition: {
+        StringEquals: { 'aws:SourceAccount': { Ref: 'AWS::AccountId' } },
+        ArnLike: { 'aws:SourceArn': arnOf('stateMachine', machine) },
+      },
+      policyName: machine,
+      statements: [...statements, ...logsAndTraces],
+      permissionsBoundaryArn,
+    });
   }
   return {
     Resources: resources,
