@@ -12,16 +12,22 @@ const sources = ['serverless.yml', 'package.json', 'deploy', 'functions', 'lib']
 
 export type Resource = { Type: string; Properties: Record<string, unknown> };
 
+/** @returns a new folder with what serverless needs, so that several can be at work at once */
+export function copyService(): string {
+  const folder = mkdtempSync(join(tmpdir(), 'atlas-live-migration-'));
+  for (const source of sources) cpSync(join(root, source), join(folder, source), { recursive: true });
+  symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'));
+  return folder;
+}
+
 /**
  * @param parameters as they would be given with `--param`
  * @returns the zip and the CloudFormation template
  * @throws what serverless printed, where it refuses
  */
 export async function packageService(parameters: Record<string, string> = {}) {
-  const folder = mkdtempSync(join(tmpdir(), 'atlas-live-migration-'));
+  const folder = copyService();
   try {
-    for (const source of sources) cpSync(join(root, source), join(folder, source), { recursive: true });
-    symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'));
     const args = Object.entries(parameters).flatMap(([name, value]) => ['--param', `${name}=${value}`]);
     await promisify(execFile)(join(root, 'node_modules/.bin/serverless'), ['package', ...args], { cwd: folder });
     const read = (name: string) => readFileSync(join(folder, '.serverless', name));

@@ -5,12 +5,12 @@
 
 import { execFile, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { cpSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { CloudFormationClient, DescribeStacksCommand, GetTemplateCommand } from '@aws-sdk/client-cloudformation';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { copyService } from '../deploy/package-service.ts';
 
 const root = join(import.meta.dirname, '..');
 const python = `
@@ -24,7 +24,7 @@ const hasMoto = spawnSync('python3', ['-c', 'import moto.server']).status === 0;
 
 describe.skipIf(!hasMoto)('against moto', () => {
   const server = hasMoto ? spawn('python3', ['-c', python]) : undefined;
-  const folder = mkdtempSync(join(tmpdir(), 'atlas-live-migration-'));
+  const folder = copyService();
   let environment: NodeJS.ProcessEnv;
   let client: CloudFormationClient;
   const StackName = 'atlas-live-migration-prod';
@@ -45,9 +45,6 @@ describe.skipIf(!hasMoto)('against moto', () => {
       AWS_SECRET_ACCESS_KEY: credentials.secretAccessKey,
     };
     client = new CloudFormationClient({ endpoint, region: 'us-east-1', credentials });
-    for (const source of ['serverless.yml', 'package.json', 'deploy', 'functions', 'lib'])
-      cpSync(join(root, source), join(folder, source), { recursive: true });
-    symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'));
   }, 60_000);
 
   afterAll(async () => {
