@@ -9,6 +9,10 @@
 
 const service = '${self:service}-${sls:stage}';
 const minute = 60;
+/** Minutes that an alarm stays on after a single thing, so that what goes wrong once an hour does not ring once an hour. */
+const ONCE = 80;
+/** Minutes within which two are a repetition, also with one question an hour. */
+const REPEATED = 130;
 
 /** A metric that the function or a state machine writes. */
 const own = (name, dimensions = {}) => ({
@@ -36,6 +40,9 @@ const reaches = (threshold, metric, minutes) => ({
   EvaluationPeriods: 1,
   Threshold: threshold,
 });
+
+/** Fires at the first request that ends like that. */
+const atFirst = (outcome) => reaches(1, own('Requests', { outcome }), ONCE);
 
 /** Fires while an expression over metrics, one letter each, is true for the last minutes. */
 const holds = (expression, metrics, minutes) => ({
@@ -65,11 +72,6 @@ const withoutOutcome = (calls, outcomes) => ({
   DatapointsToAlarm: 1,
   Threshold: 1,
 });
-
-/** Minutes that an alarm stays on after a single thing, so that what goes wrong once an hour does not ring once an hour. */
-const ONCE = 80;
-/** Minutes within which two are a repetition, also with one question an hour. */
-const REPEATED = 130;
 
 /** For each alarm: when it fires, what is wrong, and what to do first. */
 const table = (api) => ({
@@ -110,27 +112,27 @@ const table = (api) => ({
     'Look at the outcomes on the dashboard, and at the detail in the log lines: one subnet may have no way out, or one project no key.',
   ],
   CredentialsRejected: [
-    reaches(1, own('Requests', { outcome: 'AtlasCredentialsRejected' }), ONCE),
+    atFirst('AtlasCredentialsRejected'),
     'Atlas refuses the key in the secret.',
     'Create a new API key or service account in Atlas (Organization Member) and put it into the secret; the function reads it with the next refused call.',
   ],
   AccessDenied: [
-    reaches(1, own('Requests', { outcome: 'AtlasAccessDenied' }), ONCE),
+    atFirst('AtlasAccessDenied'),
     'Atlas accepts the key, but the key may not see a project.',
     'Read the detail in the log line: either the address that it names is missing in the access list of the key, or the key has no role in that organization or project.',
   ],
   SecretInvalid: [
-    reaches(1, own('Requests', { outcome: 'SecretInvalid' }), ONCE),
+    atFirst('SecretInvalid'),
     'The secret is missing or malformed, or may not be read.',
     'Read the detail in the log line, and check atlasSecretId, kmsKeyArn and the JSON in the secret.',
   ],
   AtlasUnexpectedAnswer: [
-    reaches(1, own('Requests', { outcome: 'AtlasUnexpectedAnswer' }), ONCE),
+    atFirst('AtlasUnexpectedAnswer'),
     'The function does not understand what Atlas answers.',
     'Check atlasBaseUrl, or baseUrl in the secret; if it is right, read the detail in the log line: the API version may be gone, or Atlas has changed its answers.',
   ],
   InternalError: [
-    reaches(1, own('Requests', { outcome: 'InternalError' }), ONCE),
+    atFirst('InternalError'),
     'The function met an error that it does not expect.',
     'Read the name and the place of the error in the log line, and roll back if this began with a deployment.',
   ],
