@@ -218,6 +218,17 @@ function findProblems(values, given, region) {
   return problems;
 }
 
+/** What is wrong under one stage of params; a variable of serverless is left to it. */
+const findProblemsOfStage = ([stage, ofStage]) =>
+  Object.entries(ofStage ?? {})
+    .map(([name, value]) => ({
+      stage,
+      text: String(value ?? '').trim(),
+      ...parameters[name],
+      rule: `${name} ${parameters[name]?.rule}`,
+    }))
+    .filter(({ text, isGood }) => isGood && !text.includes('${') && !isGood(text));
+
 /** The types of our resources that take no tags. */
 const untaggable = [
   'AWS::Lambda::Permission',
@@ -236,15 +247,12 @@ async function deployment({ options, resolveVariable, resolveConfigurationProper
   for (const [, ofStage] of stages) given.push(...Object.keys(ofStage ?? {}));
 
   const problems = findProblems(values, given, await resolveVariable('self:provider.region'));
-  for (const [stage, ofStage] of stages) {
-    for (const [name, value] of Object.entries(ofStage ?? {})) {
-      const text = String(value ?? '').trim();
-      const isJudged = !parameters[name] || text.includes('${') || (stage === 'default' && text === values[name]);
-      const sentence = `${name} ${parameters[name]?.rule}`;
-      if (!isJudged && !parameters[name].isGood(text) && !problems.includes(sentence))
-        problems.push(`under ${stage}, ${sentence}`);
-    }
-  }
+  problems.push(
+    ...stages
+      .flatMap(findProblemsOfStage)
+      .filter(({ rule }) => !problems.includes(rule))
+      .map(({ stage, rule }) => `under ${stage}, ${rule}`),
+  );
   if (problems.length > 0) {
     const error = new Error(`the parameters are not valid: ${problems.join('; ')}.`);
     // osls prints the stack, which says nothing to the reader.
