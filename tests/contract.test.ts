@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { bundle, createConfig, lint } from '@redocly/openapi-core';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import { beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { bundleOpenApi } from '../contract/openapi.ts';
 import type { LambdaHandler } from '../embedded/lambda-invoke.ts';
 import { failureNames, kindOf } from '../lib/core/failure.ts';
 import {
@@ -135,24 +136,57 @@ test('the events of a wait and of its reminder are what the schema says', async 
 });
 
 describe('contract/openapi.yaml', () => {
-  const path = fileURLToPath(new URL('../contract/openapi.yaml', import.meta.url));
-  type Answer = { content: Record<string, { examples?: Record<string, { value: Record<string, unknown> }> }> };
-  const answers = async () => {
-    const { bundle: bundled } = await bundle({ ref: path, config: await createConfig({}) });
-    const { paths } = bundled.parsed as { paths: Record<string, { get: { responses: Record<string, Answer> } }> };
-    return paths['/groups/{groupId}/liveMigrations/{liveMigrationId}']?.get.responses ?? {};
+  type Content = Record<string, { schema: object; examples?: Record<string, { value: Record<string, unknown> }> }>;
+  type Answer = { headers?: Record<string, Parameter>; content: Content };
+  type Parameter = { schema: object; example?: unknown };
+  const ref = fileURLToPath(new URL('../contract/openapi.yaml', import.meta.url));
+  let operation: { parameters: (Parameter & { name: string })[]; responses: Record<string, Answer> };
+  beforeAll(async () => {
+    const { bundle: bundled } = await bundle({ ref, config: await createConfig({}), dereference: true });
+    const { paths } = bundled.parsed as { paths: Record<string, { get: typeof operation }> };
+    operation = paths['/groups/{groupId}/liveMigrations/{liveMigrationId}']?.get ?? { parameters: [], responses: {} };
+  });
+  const complaints = (schema: object, value: unknown) => {
+    const validate = ajv.compile(schema);
+    validate(value);
+    return validate.errors ?? [];
   };
 
   test('passes the linter', async () => {
-    const problems = await lint({ ref: path, config: await createConfig({ extends: ['recommended'] }) });
+    const problems = await lint({ ref, config: await createConfig({ extends: ['recommended'] }) });
     expect(problems.map(({ ruleId, message, location }) => `${ruleId}: ${message} ${location[0]?.pointer}`)).toEqual(
       [],
     );
   });
 
-  test('has an example of every failure, at its status, as it really is', async () => {
+  test('as one document it has no reference to another one', async () => {
+    const references = [...JSON.stringify(await bundleOpenApi()).matchAll(/"\$ref":"([^"]+)"/g)].map(([, to]) => to);
+    expect(references.length).toBeGreaterThan(20);
+    for (const to of references) expect(to).toMatch(/^#\/components\//);
+  });
+
+  test('each example passes its schema, and a header can hold it', () => {
+    const { parameters, responses } = operation;
+    let count = 0;
+    const check = (schema: object, value: unknown) => {
+      count += 1;
+      expect(complaints(schema, value)).toEqual([]);
+    };
+    for (const { schema, example } of parameters) if (example !== undefined) check(schema, example);
+    for (const { headers = {}, content } of Object.values(responses)) {
+      for (const { schema, example } of Object.values(headers)) {
+        check(schema, example);
+        expect(() => new Headers({ x: String(example) })).not.toThrow();
+      }
+      for (const { schema, examples = {} } of Object.values(content))
+        for (const { value } of Object.values(examples)) check(schema, value);
+    }
+    expect(count).toBe(2 + 9 + 3 + failureNames.length);
+  });
+
+  test('has an example of every failure, at its status, as it really is', () => {
     const named: string[] = [];
-    for (const [status, { content }] of Object.entries(await answers())) {
+    for (const [status, { content }] of Object.entries(operation.responses)) {
       for (const [name, { value }] of Object.entries(content['application/problem+json']?.examples ?? {})) {
         named.push(name);
         expectValid('Problem', value);
@@ -166,9 +200,34 @@ describe('contract/openapi.yaml', () => {
     expect(named.sort()).toEqual([...failureNames].sort());
   });
 
-  test('has examples of the document', async () => {
-    const examples = (await answers())['200']?.content['application/json']?.examples ?? {};
+  test('has examples of the document', () => {
+    const examples = operation.responses['200']?.content['application/json']?.examples ?? {};
     for (const { value } of Object.values(examples)) expectValid('LiveMigration', value);
     expect(Object.keys(examples)).toEqual(['Working', 'ReadyForCutover', 'Complete']);
   });
+
+  test('allows what API Gateway says by itself for every status but 200, after the problem, which many tools take alone', () => {
+    const { 200: _, ...others } = operation.responses;
+    const both = ['400', '404', '429', '500', '502', '503', '504'];
+    expect(Object.keys(others).sort()).toEqual([...both, '401', '403', 'default'].sort());
+    for (const [status, { content }] of Object.entries(others)) {
+      const types = both.includes(status) ? ['application/problem+json', 'application/json'] : ['application/json'];
+      expect(Object.keys(content), status).toEqual(types);
+      const { schema } = content['application/json'] ?? { schema: {} };
+      for (const message of [{ message: 'Forbidden' }, { Message: 'User is not authorized' }])
+        expect(complaints(schema, message)).toEqual([]);
+      expect(complaints(schema, {})).not.toEqual([]);
+    }
+  });
+
+  test.each(['true', 'false', 'TRUE', 'False', 'yes', '', '1', 'true,true'])(
+    'pretty and envelope are described as they are judged: "%s"',
+    async (value) => {
+      for (const flag of ['pretty', 'envelope']) {
+        const judged = (await doors['http-api'](handler, { [flag]: value })) as { failure?: string };
+        const { schema } = operation.parameters.find(({ name }) => name === flag) ?? { schema: {} };
+        expect(complaints(schema, value).length > 0, flag).toBe(judged.failure === 'InvalidRequest');
+      }
+    },
+  );
 });
