@@ -43,6 +43,12 @@ describe('another Lambda', () => {
 });
 
 describe('an internal app that signs', () => {
+  const problem = {
+    type: 'urn:problem-type:atlas-live-migration:ProjectNotFound',
+    code: 'ProjectNotFound',
+    detail: 'Atlas does not know it.',
+  };
+
   test('in TypeScript, gets the document', async () => {
     const { url, signatures } = await startGateway({ status: 200, body: document });
     const { getLiveMigration } = await import('../docs/examples/ask-over-https.ts');
@@ -51,8 +57,8 @@ describe('an internal app that signs', () => {
   });
 
   test.each([
-    [404, { code: 'ProjectNotFound', detail: 'Atlas does not know it.' }, 'ProjectNotFound', 'Atlas does not know it.'],
-    [403, { message: 'Forbidden' }, 'HTTP 403', 'Forbidden'],
+    [404, problem, 'ProjectNotFound', 'Atlas does not know it.'],
+    [403, { message: 'Forbidden' }, 'Error', 'HTTP 403: {"message":"Forbidden"}'],
   ])('in TypeScript, tells a %i', async (status, body, name, message) => {
     const { url } = await startGateway({ status, body });
     const { getLiveMigration } = await import('../docs/examples/ask-over-https.ts');

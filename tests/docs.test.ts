@@ -14,7 +14,7 @@ import { readSpecification } from './support/resource-specification.ts';
 
 const root = join(import.meta.dirname, '..');
 const read = (path: string) => readFileSync(join(root, path), 'utf8');
-const documents = globSync(['*.md', 'docs/*.md'], { cwd: root });
+const documents = globSync(['*.md', 'docs/*.md', 'contract/*.md'], { cwd: root });
 
 /** The commands, and the test (or the script of the pipeline) that runs each. */
 const runBy: Record<string, string> = {

@@ -53,6 +53,6 @@ test('each program that npm runs is checked first', () => {
     scripts: Record<string, string>;
   };
   const programs = Object.entries(scripts).filter(([, command]) => command.includes('.ts') || command.includes('tsc'));
-  expect(programs.map(([name]) => name)).toEqual(['start', 'wait', 'smoke', 'test', 'bench', 'soak']);
+  expect(programs.map(([name]) => name)).toEqual(['start', 'wait', 'smoke', 'contract', 'test', 'bench', 'soak']);
   for (const [, command] of programs) expect(command).toMatch(/^node (--import \.\/)?scripts\/installed\.js /);
 });

@@ -1,5 +1,5 @@
 import { InvokeCommand, LambdaClient } from '@aws-sdk/client-lambda';
-import type { LiveMigration } from 'atlas-live-migration';
+import type { LiveMigration } from 'atlas-live-migration-contract';
 
 const lambda = new LambdaClient();
 

@@ -1,4 +1,5 @@
 import { fromNodeProviderChain } from '@aws-sdk/credential-providers';
+import { isProblem, type LiveMigration } from 'atlas-live-migration-contract';
 import { AwsClient } from 'aws4fetch';
 
 /** Asks how a live migration stands, signing with the AWS identity that the process has. */
@@ -6,8 +7,9 @@ export async function getLiveMigration(apiUrl: string, region: string, groupId: 
   const identity = await fromNodeProviderChain()();
   const aws = new AwsClient({ ...identity, service: 'execute-api', region });
   const response = await aws.fetch(`${apiUrl}/groups/${groupId}/liveMigrations/${liveMigrationId}`);
-  const answer = JSON.parse(await response.text());
-  if (response.ok) return answer;
-  // From the gateway itself, which refuses callers, comes a message without a code.
-  throw Object.assign(new Error(answer.detail ?? answer.message), { name: answer.code ?? `HTTP ${response.status}` });
+  const answer: unknown = await response.json();
+  if (response.ok) return answer as LiveMigration;
+  if (isProblem(answer)) throw Object.assign(new Error(answer.detail), { name: answer.code });
+  // From the API Gateway itself, which refuses callers, comes a message without a code.
+  throw new Error(`HTTP ${response.status}: ${JSON.stringify(answer)}`);
 }

@@ -1,12 +1,15 @@
 /** The one stable document, made of whatever Atlas sends for a live migration. */
 
-import type { LiveMigration } from '#contract';
+import type { LiveMigration, LiveMigrationStatus } from '#contract';
 import { isObject } from '../json.ts';
 import { Failure } from './failure.ts';
 import type { Question } from './question.ts';
 
-const knownStatuses = ['NEW', 'WORKING', 'FAILED', 'COMPLETE', 'EXPIRED'] as const;
-const terminalStatuses: readonly string[] = ['FAILED', 'COMPLETE', 'EXPIRED'];
+/** The statuses that Atlas gives. */
+export const knownStatuses = ['NEW', 'WORKING', 'FAILED', 'COMPLETE', 'EXPIRED'] as const;
+
+/** The statuses that don't change any more. */
+export const terminalStatuses: readonly LiveMigrationStatus[] = ['FAILED', 'COMPLETE', 'EXPIRED'];
 
 /** An int64 above 2^53 was already rounded when JSON was parsed: better no figure than a wrong one. */
 function safeNumber(value: unknown): number | null {
