@@ -6,10 +6,11 @@ import { bundle, createConfig } from '@redocly/openapi-core';
 export type OpenApi = {
   servers: object[];
   security?: object[];
-  paths: Record<string, { get: { parameters: Parameter[]; responses: Record<string, object> } }>;
-  components: { securitySchemes?: object; schemas: Record<string, object> };
+  paths: Record<string, { get: { security?: object[]; parameters: Parameter[]; responses: Record<string, Response> } }>;
+  components: { securitySchemes?: object };
 };
-export type Parameter = { name: string; in: string; schema: object; example?: unknown; examples?: object };
+type Response = { content: Record<string, object> };
+type Parameter = { name: string; in: string; schema: object; example?: unknown; examples?: object };
 
 /** @returns the document, with the schemas that it needs from contract.schema.json under its own `components` */
 export async function bundleOpenApi(): Promise<OpenApi> {

@@ -1,7 +1,7 @@
 /** `npm start`: the whole product on this machine, with an embedded Atlas and Secrets Manager unless told otherwise. */
 
 import { once } from 'node:events';
-import { connect, createServer } from 'node:net';
+import { type AddressInfo, connect, createServer } from 'node:net';
 import { devNull } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -10,6 +10,7 @@ import { demoGroupId, demoIds, demoProjects } from '../embedded/demo-migrations.
 import { type ChallengeName, challengeForms } from '../embedded/digest-verifier.ts';
 import { failOnDemand, failuresOnDemand } from '../embedded/failures-on-demand.ts';
 import { functionName, startInvokeEndpoint } from '../embedded/lambda-invoke.ts';
+import { startLocalApi } from '../embedded/local-api.ts';
 import { startEmbeddedSecretsManager } from '../embedded/secrets-manager.ts';
 import { readConfiguration } from '../lib/lambda/configuration.ts';
 import { readCommandLine } from './command-line.ts';
@@ -48,6 +49,14 @@ async function obstacle(port: number): Promise<string | undefined> {
   }
   probe.close();
   return undefined;
+}
+
+async function freePort(): Promise<number> {
+  const probe = createServer().listen(0, '127.0.0.1');
+  await once(probe, 'listening');
+  const { port } = probe.address() as AddressInfo;
+  probe.close();
+  return port;
 }
 
 /** Tells now, and not in the middle of the start, which ports are taken, and the command that would work. */
@@ -187,7 +196,8 @@ process.env['POWERTOOLS_METRICS_DISABLED'] ??= 'true';
 // serverless-offline hands the function serverless.yml's environment, and this process's where that has none.
 const param = (name: string, value: string | undefined) => (value ? ['--param', `${name}=${value}`] : []);
 process.argv.splice(1, process.argv.length, 'serverless', 'offline', 'start', '--host', '127.0.0.1');
-process.argv.push('--httpPort', String(port), '--lambdaPort', '0', '--noSponsor', '--localEnvironment');
+const behind = await freePort();
+process.argv.push('--httpPort', String(behind), '--lambdaPort', '0', '--noSponsor', '--localEnvironment');
 process.argv.push(
   ...param('atlasSecretId', process.env['ATLAS_SECRET_ID']),
   ...param('atlasBaseUrl', process.env['ATLAS_BASE_URL']),
@@ -204,12 +214,14 @@ await import('serverless/bin/serverless.js' as string);
 
 const { handler } = await import('../functions/get-live-migration.ts');
 const invoke = await startInvokeEndpoint(handler, lambdaPort);
-await accepting(port);
+await accepting(behind);
+await startLocalApi(port, behind, { isEmbedded: !realSecret });
 console.log = log;
 
 const http = `http://127.0.0.1:${port}`;
 console.log(`
   HTTP API                  ${http}
+  API reference, to try it  ${http}/
   Lambda invoke endpoint    ${invoke.origin}
 ${services.join('\n')}
 

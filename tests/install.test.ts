@@ -48,6 +48,19 @@ test('a whole installation says nothing', () => {
   expect(run(root, 'scripts/installed.js')).toEqual({ status: 0, output: '' });
 });
 
+test('the installation script of the API reference reports nothing: npm before 11.16 runs it', () => {
+  const { status, stdout, stderr } = spawnSync(process.execPath, ['report.js'], {
+    cwd: join(root, 'node_modules/@scarf/scarf'),
+    // As npm sets it for installation scripts.
+    env: { ...process.env, INIT_CWD: root, SCARF_VERBOSE: 'true' },
+    encoding: 'utf8',
+  });
+  expect({ status, output: stdout + stderr }).toEqual({
+    status: 0,
+    output: expect.stringContaining('Scarf has been disabled via a package.json'),
+  });
+});
+
 test('each program that npm runs is checked first', () => {
   const { scripts } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
     scripts: Record<string, string>;

@@ -2,12 +2,13 @@
 
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { type AddressInfo, connect } from 'node:net';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { delimiter, join } from 'node:path';
 import { promisify } from 'node:util';
+import playwright from 'playwright-core';
 import { afterEach, describe, expect, test } from 'vitest';
 import { failureNames } from '../lib/core/failure.ts';
 
@@ -92,6 +93,82 @@ test('every command that it prints works, each failure among them, and Ctrl-C en
   child.kill('SIGINT');
   const [code] = await once(child, 'exit');
   expect(code).toBe(0);
+});
+
+describe('the API reference at the root of the local API', () => {
+  /** Its origin, and a running `npm start` behind it. */
+  async function open(environment: Record<string, string> = {}) {
+    const port = await freePort();
+    await start(['--port', String(port), '--lambda-port', String(await freePort())], environment);
+    return `http://127.0.0.1:${port}`;
+  }
+  type Local = {
+    servers: { url: string }[];
+    security?: unknown;
+    components: object;
+    paths: Record<
+      string,
+      { get: { parameters: { examples?: Record<string, { value: string }> }[]; responses: object } }
+    >;
+  };
+
+  test('its document is the contract without what AWS adds, and its examples bring about each failure', async () => {
+    const origin = await open();
+    const local = (await (await fetch(`${origin}/openapi.json`)).json()) as Local;
+    expect(local.servers.map(({ url }) => url)).toEqual(['/']);
+    expect(local).not.toHaveProperty('security');
+    expect(JSON.stringify(local)).not.toMatch(/sigv4|GatewayMessage"\}/);
+    const { parameters, responses } = Object.values(local.paths)[0]?.get ?? { parameters: [], responses: {} };
+    expect(Object.keys(responses)).toEqual(['200', '400', '404', '429', '500', '502', '503', '504']);
+    const [groups = {}, migrations = {}] = parameters.map(({ examples }) => examples);
+    const demo = { group: groups['demo']?.value, migration: migrations['completes']?.value };
+    const got = failureNames
+      .filter((name) => name !== 'InternalError')
+      .map(async (name) => {
+        const group = groups[name]?.value ?? demo.group;
+        const migration = migrations[name]?.value ?? demo.migration;
+        const answer = await fetch(`${origin}/groups/${group}/liveMigrations/${migration}`);
+        return ((await answer.json()) as { code: string }).code;
+      });
+    expect(await Promise.all(got)).toEqual(failureNames.filter((name) => name !== 'InternalError'));
+  });
+
+  const browser = ['chromium', 'chromium-browser', 'google-chrome']
+    .flatMap((name) => (process.env['PATH'] ?? '').split(delimiter).map((folder) => join(folder, name)))
+    .find((path) => existsSync(path));
+
+  describe.skipIf(!browser)('in a browser (chromium or google-chrome)', () => {
+    test.each([
+      ['wide', 1280],
+      ['narrow', 360],
+    ])('%s: it loads without an error and without any other host, and a question can be tried', async (_, width) => {
+      const origin = await open();
+      const args = ['--no-sandbox', '--disable-gpu', '--disable-background-networking', '--disable-sync'];
+      const chromium = await playwright.chromium.launch({ executablePath: browser ?? '', args });
+      try {
+        const page = await chromium.newPage({ viewport: { width, height: 900 } });
+        const errors: string[] = [];
+        const hosts = new Set<string>();
+        page.on('pageerror', ({ message }) => errors.push(message));
+        page.on('console', (message) => message.type() === 'error' && errors.push(message.text()));
+        page.on('request', (request) => hosts.add(new URL(request.url()).origin));
+        await page.goto(`${origin}/`);
+        await page.getByRole('button', { name: 'Execute' }).click();
+        const answer = page.locator('.live-responses-table .response');
+        await answer.waitFor();
+        expect(await answer.innerText()).toContain('"status": "NEW"');
+        expect(errors).toEqual([]);
+
+        await page.locator('.parameters select').nth(1).selectOption({ label: 'AtlasAccessDenied' });
+        await page.getByRole('button', { name: 'Execute' }).click();
+        await answer.getByText('203.0.113.7').first().waitFor();
+        expect([...hosts]).toEqual([origin]);
+        expect(await page.evaluate('document.documentElement.scrollWidth <= window.innerWidth')).toBe(true);
+      } finally {
+        await chromium.close();
+      }
+    });
+  });
 });
 
 test('a failure of a direct invocation has its name', { timeout: 30_000 }, async () => {

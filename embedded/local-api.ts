@@ -1,0 +1,140 @@
+/**
+ * The HTTP API of `npm start`: at its root an API reference (Swagger UI) from which each question can be tried, and for
+ * everything else serverless-offline, which runs behind it. Both have one origin, so that a browser lets the one ask the
+ * other.
+ */
+
+import { readFileSync } from 'node:fs';
+import { request as httpRequest, type IncomingMessage, type ServerResponse } from 'node:http';
+import { createRequire } from 'node:module';
+import { pipeline } from 'node:stream';
+import { demoGroupId, demoIds } from './demo-migrations.ts';
+import { failuresOnDemand } from './failures-on-demand.ts';
+import { serve } from './http-server.ts';
+
+const { resolve } = createRequire(import.meta.url);
+const asset = (name: string) => readFileSync(resolve(`swagger-ui-dist/${name}`));
+
+const page = `<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>atlas-live-migration: API reference</title>
+<link rel="stylesheet" href="/reference/swagger-ui.css">
+<link rel="icon" href="/reference/favicon-32x32.png">
+<style>
+  /* For narrow windows: no column of links, which this API has none of; fields no wider than their column. */
+  .swagger-ui .response-col_links { display: none }
+  .swagger-ui .parameters-col_description :is(input, select) { box-sizing: border-box; min-width: 0; width: 100%; max-width: 21em }
+  @media (max-width: 640px) {
+    .swagger-ui .wrapper, .swagger-ui .opblock-body .opblock-section, .swagger-ui .responses-inner { padding: 0 4px }
+    .swagger-ui .parameters-col_name, .swagger-ui .parameters-col_description { display: block; width: auto }
+    .swagger-ui .opblock-tag small { display: none }
+  }
+</style>
+</head>
+<body>
+<div id="reference"></div>
+<script src="/reference/swagger-ui-bundle.js"></script>
+<script src="/reference/start.js"></script>
+</body>
+</html>
+`;
+
+/** Without validatorUrl: null, Swagger UI shows a badge that another host draws. */
+const start = `SwaggerUIBundle({
+  url: '/openapi.json',
+  dom_id: '#reference',
+  validatorUrl: null,
+  deepLinking: true,
+  docExpansion: 'full',
+  tryItOutEnabled: true,
+  displayRequestDuration: true,
+  defaultModelsExpandDepth: 0,
+});
+`;
+
+/** The value of each parameter for each failure that it brings about, after those of the demo migrations. */
+function examplesOf(name: 'groupId' | 'liveMigrationId') {
+  const demo: Record<string, string> = name === 'groupId' ? { demo: demoGroupId } : demoIds;
+  const usual = Object.values(demo);
+  const failing = Object.entries(failuresOnDemand)
+    .map(([failure, ids]) => [failure, ids[name]] as const)
+    .filter(([, id]) => !usual.includes(id));
+  return Object.fromEntries([...Object.entries(demo), ...failing].map(([summary, value]) => [summary, { value }]));
+}
+
+/**
+ * openapi.yaml as it is here: this origin is its only server, and nothing comes from API Gateway: no signature is needed,
+ * and every failure is a problem. The ids have examples, of which one is malformed: so their schema has no pattern.
+ *
+ * @param isEmbedded false where the real Atlas is asked, which knows none of the examples
+ */
+async function localOpenApi(isEmbedded: boolean): Promise<string> {
+  // Loaded only where somebody looks: its reader is large.
+  const { bundleOpenApi } = await import('../contract/openapi.ts');
+  const { security: _, ...openApi } = await bundleOpenApi();
+  delete openApi.components.securitySchemes;
+  openApi.servers = [{ url: '/', description: 'npm start' }];
+  for (const { get } of Object.values(openApi.paths)) {
+    get.security = [];
+    for (const [status, { content }] of Object.entries(get.responses)) {
+      if (!content['application/problem+json'] && status !== '200') delete get.responses[status];
+      else if (status !== '200') delete content['application/json'];
+    }
+    for (const parameter of get.parameters) {
+      if (!isEmbedded || parameter.in !== 'path') continue;
+      delete parameter.example;
+      parameter.schema = { type: 'string' };
+      parameter.examples = examplesOf(parameter.name as 'groupId' | 'liveMigrationId');
+    }
+  }
+  return JSON.stringify(openApi, null, 2);
+}
+
+/** @returns what stands at a path, with its content type */
+const createReference = (isEmbedded: boolean) => {
+  const files: Record<string, [type: string, read: () => string | Buffer | Promise<string>]> = {
+    '/': ['text/html; charset=utf-8', () => page],
+    '/openapi.json': ['application/json', () => localOpenApi(isEmbedded)],
+    '/reference/start.js': ['text/javascript', () => start],
+    '/reference/swagger-ui-bundle.js': ['text/javascript', () => asset('swagger-ui-bundle.js')],
+    '/reference/swagger-ui.css': ['text/css', () => asset('swagger-ui.css')],
+    '/reference/favicon-32x32.png': ['image/png', () => asset('favicon-32x32.png')],
+  };
+  return async (path: string, response: ServerResponse): Promise<boolean> => {
+    const [type, read] = files[path] ?? [];
+    if (!type || !read) return false;
+    response.writeHead(200, {
+      'content-type': type,
+      'cache-control': 'no-store',
+      // Whatever the viewer may think of, the browser fetches nothing from elsewhere.
+      'content-security-policy': "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:",
+    });
+    response.end(await read());
+    return true;
+  };
+};
+
+function forward(request: IncomingMessage, response: ServerResponse, port: number) {
+  const { method, url, headers } = request;
+  const forwarded = httpRequest({ host: '127.0.0.1', port, method, path: url, headers }, (answer) => {
+    response.writeHead(answer.statusCode ?? 502, answer.rawHeaders);
+    pipeline(answer, response, () => undefined);
+  });
+  // Either side may go away: the other one is then closed.
+  pipeline(request, forwarded, (error) => error && response.destroy());
+}
+
+/**
+ * @param port where it listens
+ * @param behind the port of serverless-offline
+ */
+export function startLocalApi(port: number, behind: number, { isEmbedded }: { isEmbedded: boolean }) {
+  const reference = createReference(isEmbedded);
+  return serve(async (request, response) => {
+    const isAnswered = request.method === 'GET' && (await reference(request.url ?? '', response));
+    if (!isAnswered) forward(request, response, behind);
+  }, port);
+}
