@@ -3,6 +3,7 @@
  * failures by their `errorType` included, which serverless-offline's own endpoint replaces by "Error".
  */
 
+import { AsyncLocalStorage } from 'node:async_hooks';
 import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Context } from 'aws-lambda';
@@ -40,14 +41,51 @@ function nameOf(target: string): string {
   }
 }
 
+/** Collects what an invocation writes, and not what others write at the same time. */
+const written = new AsyncLocalStorage<string[]>();
+let isWatched = false;
+
+function watchOutput() {
+  if (isWatched) return;
+  isWatched = true;
+  // Warnings and errors go to the second.
+  for (const stream of [process.stdout, process.stderr]) {
+    const write = stream.write.bind(stream) as (...args: unknown[]) => boolean;
+    stream.write = (...args: unknown[]) => {
+      written.getStore()?.push(String(args[0]));
+      return write(...args);
+    };
+  }
+}
+
+/** The end of an invocation's log, in Lambda's text format: of the last 4 KB, in base64, as `LogType: Tail` hands it out. */
+function tailOf(lines: string[], { awsRequestId, memoryLimitInMB }: Context, milliseconds: number): string {
+  const usedMb = Math.ceil(process.memoryUsage.rss() / 2 ** 20);
+  const report = [
+    `REPORT RequestId: ${awsRequestId}`,
+    `Duration: ${milliseconds.toFixed(2)} ms`,
+    `Billed Duration: ${Math.ceil(milliseconds)} ms`,
+    `Memory Size: ${memoryLimitInMB} MB`,
+    `Max Memory Used: ${usedMb} MB`,
+  ].join('\t');
+  const log = `START RequestId: ${awsRequestId} Version: $LATEST\n${lines.join('')}END RequestId: ${awsRequestId}\n${report}\t\n`;
+  return Buffer.from(log).subarray(-4096).toString('base64');
+}
+
 /**
  * @param port 0 lets the system choose a free one
  */
 export async function startInvokeEndpoint(handler: LambdaHandler, port = 0) {
-  // The plain name, the name of a deployment (which ends in it), or an ARN, with or without a version or alias.
-  const names = new RegExp(`^(arn:.*:function:)?([\\w-]+-)?${functionName}(:[\\w$-]+)?$`);
+  watchOutput();
+  // The plain name, the name of a deployment (which ends in it), or either in an ARN or the end of one (with the account
+  // alone); and each with or without a version or alias.
+  const names = new RegExp(
+    `^((arn:aws[\\w-]*:lambda:[\\w-]+:)?\\d{12}:function:)?([\\w-]+-)?${functionName}(:[\\w$-]+)?$`,
+  );
 
   const invoke = async (request: IncomingMessage, response: ServerResponse) => {
+    const context = lambdaContext();
+    response.setHeader('x-amzn-requestid', context.awsRequestId);
     const send = (status: number, body: unknown, headers = {}) =>
       response.writeHead(status, { 'content-type': 'application/json', ...headers }).end(JSON.stringify(body ?? null));
 
@@ -75,14 +113,25 @@ export async function startInvokeEndpoint(handler: LambdaHandler, port = 0) {
     if (type === 'DryRun') return response.writeHead(204).end();
     if (type === 'Event') {
       response.writeHead(202).end();
-      return handler(event, lambdaContext()).catch(() => undefined);
+      return handler(event, context).catch(() => undefined);
     }
-    try {
-      return send(200, await handler(event, lambdaContext()));
-    } catch (error) {
-      const { name: errorType, message: errorMessage, stack = '' } = error as Error;
-      return send(200, { errorType, errorMessage, trace: stack.split('\n') }, { 'x-amz-function-error': 'Unhandled' });
-    }
+    const lines: string[] = [];
+    const startedAt = performance.now();
+    const { value, failure } = await written
+      .run(lines, () => handler(event, context))
+      .then(
+        (value) => ({ value, failure: {} }),
+        ({ name: errorType, message: errorMessage, stack = '' }: Error) => ({
+          value: { errorType, errorMessage, trace: stack.split('\n') },
+          failure: { 'x-amz-function-error': 'Unhandled' },
+        }),
+      );
+    const isTail = request.headers['x-amz-log-type'] === 'Tail';
+    return send(200, value, {
+      'x-amz-executed-version': context.functionVersion,
+      ...failure,
+      ...(isTail && { 'x-amz-log-result': tailOf(lines, context, performance.now() - startedAt) }),
+    });
   };
   return serve((request, response) => void invoke(request, response), port);
 }

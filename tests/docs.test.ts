@@ -28,6 +28,8 @@ const runBy: Record<string, string> = {
   'npx vitest run': '.ci/run',
   'curl --silent': 'tests/callers.test.ts',
   'curl --aws-sigv4': 'tests/callers.test.ts',
+  'export AWS_': 'tests/lambda-invoke.test.ts',
+  'aws lambda invoke': 'tests/lambda-invoke.test.ts',
   'npm run bench': '.ci/run',
   'npm run soak': '.ci/run',
 };

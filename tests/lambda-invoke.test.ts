@@ -1,0 +1,140 @@
+/** The local Invoke API, as the AWS SDK for another Lambda uses it. */
+
+import { execFile, spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { InvokeCommand, type InvokeCommandInput, LambdaClient } from '@aws-sdk/client-lambda';
+import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
+import type { Served } from '../embedded/http-server.ts';
+import { startInvokeEndpoint } from '../embedded/lambda-invoke.ts';
+import { allIsWell, atlas, coldStart, document, groupId, liveMigrationId } from './support/harness.ts';
+
+let endpoint: Served;
+beforeAll(async () => {
+  allIsWell();
+  // What is written is of interest in LogResult only.
+  process.stdout.write = () => true;
+  process.stderr.write = () => true;
+  endpoint = await startInvokeEndpoint(await coldStart({ POWERTOOLS_LOG_LEVEL: 'INFO' }));
+});
+beforeEach(() => {
+  allIsWell();
+  vi.stubEnv('AWS_ENDPOINT_URL_LAMBDA', endpoint.origin);
+});
+afterAll(() => endpoint.close());
+
+const question = { groupId, liveMigrationId };
+
+async function invoke(options: Partial<InvokeCommandInput> = {}, payload: unknown = question) {
+  const command = { FunctionName: 'getLiveMigration', Payload: JSON.stringify(payload), ...options };
+  const { Payload, LogResult, $metadata, ...answer } = await new LambdaClient().send(new InvokeCommand(command));
+  const text = Buffer.from(Payload ?? []).toString();
+  return {
+    ...answer,
+    requestId: $metadata.requestId,
+    log: LogResult && Buffer.from(LogResult, 'base64').toString(),
+    value: text && JSON.parse(text),
+  };
+}
+
+test('an answer has the version that ran and the id of the request', async () => {
+  expect(await invoke()).toEqual({
+    StatusCode: 200,
+    ExecutedVersion: '$LATEST',
+    requestId: expect.stringMatching(/^[0-9a-f-]{36}$/),
+    log: undefined,
+    value: document,
+  });
+});
+
+test('a failure has its name, and FunctionError tells that it is one', async () => {
+  expect(await invoke({}, { ...question, groupId: 'x' })).toMatchObject({
+    StatusCode: 200,
+    FunctionError: 'Unhandled',
+    ExecutedVersion: '$LATEST',
+    value: { errorType: 'InvalidRequest' },
+  });
+});
+
+test.each([
+  ['an answer', question, 'Answered'],
+  ['a failure', { ...question, groupId: 'x' }, 'InvalidRequest'],
+  ['a failure that is a warning', { ...question, liveMigrationId: 'f'.repeat(24) }, 'AtlasUnexpectedAnswer'],
+])('LogType Tail: %s comes with the log of its own invocation', async (_, payload, outcome) => {
+  if (outcome === 'AtlasUnexpectedAnswer') atlas.reply = () => ({ status: 200, body: 'no JSON' });
+  const answers = await Promise.all([1, 2, 3].map(() => invoke({ LogType: 'Tail' }, payload)));
+  for (const { log = '', requestId } of answers) {
+    const [start, line = '', end, report, rest] = log.split('\n');
+    expect(start).toBe(`START RequestId: ${requestId} Version: $LATEST`);
+    expect(JSON.parse(line)).toMatchObject({ outcome, function_request_id: requestId });
+    expect(end).toBe(`END RequestId: ${requestId}`);
+    expect(report).toMatch(
+      new RegExp(
+        `^REPORT RequestId: ${requestId}\tDuration: [\\d.]+ ms\tBilled Duration: \\d+ ms\tMemory Size: 512 MB\tMax Memory Used: \\d+ MB\t$`,
+      ),
+    );
+    expect(rest).toBe('');
+  }
+});
+
+test('of a long log, the last 4 KB come', async () => {
+  const talkative = await startInvokeEndpoint(async () => {
+    process.stdout.write(`${'x'.repeat(5000)}\n`);
+  });
+  vi.stubEnv('AWS_ENDPOINT_URL_LAMBDA', talkative.origin);
+  const { log = '' } = await invoke({ LogType: 'Tail' });
+  await talkative.close();
+  expect(log).toHaveLength(4096);
+  expect(log).toMatch(/^x+\nEND RequestId.*\nREPORT .*\n$/);
+});
+
+describe('the function is found by', () => {
+  const deployed = 'atlas-live-migration-prod-getLiveMigration';
+  test.each([
+    deployed,
+    `000000000000:function:${deployed}`,
+    `arn:aws:lambda:eu-central-1:123456789012:function:${deployed}`,
+    `arn:aws-us-gov:lambda:us-gov-west-1:123456789012:function:${deployed}:live`,
+    `${deployed}:7`,
+  ])('%s', async (FunctionName) => {
+    expect((await invoke({ FunctionName })).value).toEqual(document);
+  });
+
+  test.each(['forgetLiveMigration', 'getLiveMigrations'])('but not by %s', async (FunctionName) => {
+    await expect(invoke({ FunctionName })).rejects.toMatchObject({ name: 'ResourceNotFoundException' });
+  });
+});
+
+const cli = spawnSync('aws', ['--version'], { encoding: 'utf8' });
+
+test.skipIf(!cli.stdout)('the command of docs/callers.md, with the AWS CLI', async () => {
+  const page = readFileSync(new URL('../docs/callers.md', import.meta.url), 'utf8');
+  const [shown = ''] = /export AWS_ENDPOINT_URL.*?answer\.json/s.exec(page) ?? [];
+  const command = shown
+    .replaceAll('http://127.0.0.1:3002', endpoint.origin)
+    .replace('aws lambda', `aws --endpoint-url ${endpoint.origin} lambda`)
+    .replace(cli.stdout.startsWith('aws-cli/1') ? '--cli-binary-format raw-in-base64-out' : '', '');
+  const folder = mkdtempSync(join(tmpdir(), 'atlas-live-migration-'));
+  const { stdout } = await promisify(execFile)('sh', ['-c', command], {
+    cwd: folder,
+    env: { ...process.env, AWS_PROFILE: undefined, AWS_SESSION_TOKEN: undefined },
+  });
+  expect(JSON.parse(stdout)).toMatchObject({ StatusCode: 200, ExecutedVersion: '$LATEST' });
+  expect(JSON.parse(readFileSync(join(folder, 'answer.json'), 'utf8'))).toEqual(document);
+  rmSync(folder, { recursive: true });
+});
+
+test('DryRun asks nobody, and Event does not wait', async () => {
+  expect(await invoke({ InvocationType: 'DryRun' })).toMatchObject({ StatusCode: 204, value: '' });
+  expect(atlas.counters.requests).toBe(0);
+  const asked = new Promise<void>((resolve) => {
+    atlas.reply = () => {
+      resolve();
+      return undefined;
+    };
+  });
+  expect(await invoke({ InvocationType: 'Event' })).toMatchObject({ StatusCode: 202, value: '' });
+  await asked;
+});
