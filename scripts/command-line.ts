@@ -1,11 +1,11 @@
-/** The command line of the programs in this folder: --help, the usage where something is wrong, exit code 2 for that. */
+/** The command line of the programs in this folder: --help, what is wrong after the usage, exit code 2 for that. */
 
 import { parseArgs } from 'node:util';
 
 type Texts = Record<string, { type: 'string'; default?: string }>;
 
 /**
- * @param usage what to print for --help, and after what is wrong
+ * @param usage what to print for --help, and before what is wrong
  * @param options the options; each takes a text
  * @param judge makes of them, and of what stands beside them, what the program wants; throws an Error with what is wrong
  */
@@ -31,7 +31,9 @@ export function readCommandLine<O extends Texts, T>(
     }
     return judge(values as never, positionals);
   } catch (error) {
-    console.error(`${(error as Error).message}\n${usage}`);
+    // Of what parseArgs says, the first sentence names the option. It stands last, where it is seen.
+    const [sentence] = (error as Error).message.split(/\.? To specify/);
+    console.error(`${usage}\n\n${sentence?.replace(/\.?$/, '.')}`);
     return process.exit(2);
   }
 }

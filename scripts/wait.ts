@@ -1,21 +1,28 @@
 /**
- * `npm run wait`: watches a live migration beside a running `npm start`, by the very state machine that is deployed.
- * The progress goes to standard error, the document at the end to standard output.
+ * `npm run wait`: follows live migrations, of a running `npm start` or deployed ones, by the very state machine that is
+ * deployed. The progress goes to standard error, the documents at the end to standard output.
  */
 
-import type { LiveMigration } from '#contract';
+import { InvokeCommand, LambdaClient } from '@aws-sdk/client-lambda';
+import type { LiveMigration, WaitInput } from '#contract';
 import { anotherDemoId, demoGroupId, demoIds } from '../embedded/demo-migrations.ts';
+import { functionName } from '../embedded/lambda-invoke.ts';
 import { TaskError } from '../embedded/step-functions.ts';
 import { createWaiting, type Entry } from '../embedded/waiting.ts';
-import { readCommandLine, twoIds } from './command-line.ts';
+import { readCommandLine } from './command-line.ts';
+import { createDisplay } from './wait-display.ts';
 
-const usage = `Usage: npm run wait -- [GROUP_ID LIVE_MIGRATION_ID] [options]
-  Without ids, a demo migration of npm start begins and is followed.
-  --until WHAT                TERMINAL or READY_FOR_CUTOVER (TERMINAL)
-  --poll-seconds N            seconds between polls (2)
-  --give-up-after-seconds N   seconds until the wait is given up (86400)
-  --endpoint URL              Lambda invoke endpoint (http://127.0.0.1:3002)
-Exit codes: 0 succeeded, 1 a failure of the adapter, 2 wrong usage, 3 failed, 4 expired, 5 given up, 130 interrupted.`;
+const usage = `Usage: npm run wait -- [ID ...] [options]
+  Follows live migrations until each has ended. Without an ID, a demo migration of npm start begins and is followed.
+  --group-id GROUP_ID        their project (the demo project of npm start)
+  --until WHAT               TERMINAL or READY_FOR_CUTOVER (TERMINAL)
+  --poll-seconds N           seconds between polls, 1 to 3600 (2; with --stage 60)
+  --give-up-after-seconds N  seconds until it gives up, 1 to 7776000 (86400; with --stage 5184000)
+  --endpoint URL             Lambda invoke endpoint of npm start (http://127.0.0.1:3002)
+  --stage STAGE              follow deployed ones, by direct invocation with your AWS identity
+  --region REGION            where they were deployed (AWS_REGION, or else us-east-1)
+Exit codes: 0 succeeded, 1 a failure of the adapter, 2 wrong usage, 3 failed, 4 expired, 5 given up, 130 interrupted;
+with several live migrations, the highest of theirs.`;
 
 const exitCodes: Record<string, number> = {
   LiveMigrationFailed: 3,
@@ -23,103 +30,165 @@ const exitCodes: Record<string, number> = {
   LiveMigrationWaitTimedOut: 5,
 };
 
-const { endpoint, isDemo, input } = readCommandLine(
+const text = { type: 'string' } as const;
+const { ids, isDemo, input, endpoint, stage, region } = readCommandLine(
   usage,
   {
+    'group-id': text,
     until: { type: 'string', default: 'TERMINAL' },
-    'poll-seconds': { type: 'string', default: '2' },
-    'give-up-after-seconds': { type: 'string', default: '86400' },
-    endpoint: { type: 'string', default: 'http://127.0.0.1:3002' },
+    'poll-seconds': text,
+    'give-up-after-seconds': text,
+    endpoint: text,
+    stage: text,
+    region: { type: 'string', default: process.env['AWS_REGION'] || 'us-east-1' },
   },
-  ({ until, endpoint, ...seconds }, positionals) => {
-    if (!['TERMINAL', 'READY_FOR_CUTOVER'].includes(until))
-      throw new Error(`There is nothing to wait for named "${until}".`);
-    if (!URL.canParse(endpoint)) throw new Error('--endpoint must be a URL.');
-    const whole = (name: keyof typeof seconds) => {
-      const number = Number(seconds[name]);
-      if (Number.isInteger(number) && number >= 1) return number;
-      throw new Error(`--${name} must be a whole number from 1.`);
+  ({ until, endpoint = 'http://127.0.0.1:3002', stage, region, ...options }, positionals) => {
+    const id = (field: string, value: string) => {
+      if (/^[0-9a-f]{24}$/.test(value)) return value;
+      throw new Error(`${field} must be 24 hexadecimal digits in lower case.`);
     };
-    const [pollSeconds, giveUpAfterSeconds] = [whole('poll-seconds'), whole('give-up-after-seconds')];
-    const isDemo = positionals.length === 0;
-    const ids = isDemo
-      ? { groupId: demoGroupId, liveMigrationId: anotherDemoId(demoIds.completes) }
-      : twoIds(positionals);
-    return { endpoint, isDemo, input: { ...ids, until, pollSeconds, giveUpAfterSeconds } };
+    const whole = (option: 'poll-seconds' | 'give-up-after-seconds', most: number, usual: number) => {
+      const number = Number(options[option] ?? usual);
+      if (Number.isInteger(number) && number >= 1 && number <= most) return number;
+      throw new Error(`--${option} must be a whole number from 1 to ${most}.`);
+    };
+    if (stage === undefined) {
+      if (!/^https?:/.test(endpoint) || !URL.canParse(endpoint)) throw new Error('--endpoint must be a URL.');
+    } else {
+      if (!/^[\w-]+$/.test(stage)) throw new Error('--stage must be the name of a stage.');
+      if (!options['group-id']) throw new Error('--group-id is needed with --stage.');
+    }
+    if (until !== 'TERMINAL' && until !== 'READY_FOR_CUTOVER')
+      throw new Error('--until must be TERMINAL or READY_FOR_CUTOVER.');
+    const groupId = id('--group-id', options['group-id'] ?? demoGroupId);
+    // The project may stand before them, as npm run smoke wants it.
+    const named = new Set(positionals.map((value) => id(`ID "${value}"`, value)));
+    named.delete(groupId);
+    if (stage && named.size === 0) throw new Error('An ID is needed with --stage.');
+    const isDemo = named.size === 0;
+    const input = {
+      groupId,
+      until,
+      pollSeconds: whole('poll-seconds', 3600, stage ? 60 : 2),
+      giveUpAfterSeconds: whole('give-up-after-seconds', 7_776_000, stage ? 5_184_000 : 86_400),
+    } satisfies Omit<WaitInput, 'liveMigrationId'>;
+    return { ids: isDemo ? [anotherDemoId(demoIds.completes)] : [...named], isDemo, input, endpoint, stage, region };
   },
 );
-const startedAt = Date.now();
-const inPlace = process.stderr.isTTY;
 
-const clock = () => {
-  const seconds = Math.round((Date.now() - startedAt) / 1000);
-  return `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, '0')}`;
-};
+const deployedName = stage ? `atlas-live-migration-${stage}-${functionName}` : functionName;
+const lambda = new LambdaClient(
+  stage
+    ? { region }
+    : {
+        endpoint,
+        region: 'us-east-1',
+        credentials: { accessKeyId: 'local', secretAccessKey: 'local' },
+        maxAttempts: 1,
+        // What AWS settings of this machine would else ask for.
+        useFipsEndpoint: false,
+        useDualstackEndpoint: false,
+      },
+);
 
-const told = (value: unknown, unit = '') => (value === null ? 'not known' : `${value}${unit}`);
+type LambdaError = Error & { $metadata?: { httpStatusCode?: number } };
 
-/** Writes over the line before on a terminal; in a pipe, each line stays. */
-function progress(text: string, end = inPlace ? '' : '\n') {
-  process.stderr.write(`${inPlace ? '\r\u001b[K' : ''}${text}${end}`);
+/** What it means that an invocation does not get to the function, and what to do. */
+function whyNot({ name, $metadata }: LambdaError): string {
+  const status = $metadata?.httpStatusCode;
+  if (!stage) {
+    return status
+      ? `There is no Lambda invoke endpoint at ${endpoint}.`
+      : `Nothing answers at ${endpoint}. Is npm start running?`;
+  }
+  if (name === 'ResourceNotFoundException')
+    return `There is no function ${deployedName} in ${region}. Deploy it first, or name another --stage or --region.`;
+  if (name === 'AccessDeniedException')
+    return `AWS refuses the invocation. Your identity needs lambda:InvokeFunction on ${deployedName}.`;
+  if (name === 'CredentialsProviderError')
+    return 'No AWS credentials were found. Sign in (aws sso login, aws configure), or set AWS_PROFILE.';
+  if (status === 403) return `AWS does not accept your credentials (${name}). Sign in again.`;
+  return `Lambda can't be reached in ${region} (${name}). Check the network and the region.`;
 }
 
-/** A line that stays. */
-const line = (text: string) => progress(text, '\n');
+const display = createDisplay(ids);
+const documents = new Map<string, unknown>();
 
-const readiness = (ready: boolean | null) => (ready === null ? 'not known' : ready ? 'yes' : 'no');
+function printDocuments() {
+  for (const id of ids) if (documents.has(id)) console.log(JSON.stringify(documents.get(id)));
+}
 
 let wasReached = false;
-/** Ends at once where there was nobody from the beginning; npm start may also be started again meanwhile. */
-function notReached(why: string): never {
-  if (wasReached) throw new TaskError('Unreachable', why);
-  line(`${clock()}  ${why}`);
-  process.exit(1);
-}
-
-async function invoke(payload: unknown) {
-  const url = new URL('/2015-03-31/functions/getLiveMigration/invocations', endpoint);
-  const response = await fetch(url, { method: 'POST', body: JSON.stringify(payload) }).catch(() =>
-    notReached(`Nothing answers at ${endpoint}. Is npm start running?`),
-  );
-  if (response.status !== 200) notReached(`There is no Lambda invoke endpoint at ${endpoint}.`);
+/** @throws TaskError, as Step Functions sees what went wrong */
+async function invoke(payload: unknown): Promise<LiveMigration> {
+  const command = new InvokeCommand({ FunctionName: deployedName, Payload: JSON.stringify(payload) });
+  const { FunctionError, Payload } = await lambda.send(command).catch((error: LambdaError) => {
+    const status = error.$metadata?.httpStatusCode ?? 0;
+    const isPassing = stage && (status === 429 || status >= 500);
+    // Where the function can't be asked from the beginning, nothing is waited for. Later it may come again.
+    if (!wasReached && !isPassing) {
+      display.say(whyNot(error));
+      process.exit(1);
+    }
+    throw new TaskError(`Lambda.${error.name}`, JSON.stringify({ errorMessage: whyNot(error) }));
+  });
   wasReached = true;
-  const answer = (await response.json()) as LiveMigration & { errorType: string; errorMessage: string };
-  if (response.headers.has('x-amz-function-error')) {
-    progress(`${clock()}  ${answer.errorType}: ${answer.errorMessage}`);
-    throw new TaskError(answer.errorType, JSON.stringify(answer));
-  }
-  const { status, lagTimeSeconds, readyForCutover } = answer;
-  progress(
-    `${clock()}  ${status}  lag ${told(lagTimeSeconds, ' s')}  ready for cutover: ${readiness(readyForCutover)}`,
-  );
+  const answer = JSON.parse(Buffer.from(Payload ?? []).toString());
+  if (FunctionError) throw new TaskError(answer.errorType, JSON.stringify(answer));
   return answer;
 }
 
-function putEvent({ Detail }: Entry) {
-  if (!('previousStatus' in Detail)) return;
-  const { previousStatus, status, readyForCutover } = Detail;
-  line(`${clock()}  event: ${previousStatus ?? 'start'} → ${status}, ready for cutover: ${readiness(readyForCutover)}`);
+type Outcome = { label: string; exitCode: number };
+
+/** Follows one live migration to its end. */
+async function follow(liveMigrationId: string): Promise<Outcome> {
+  const { startWait, stop } = createWaiting({
+    async invoke(payload) {
+      try {
+        const document = await invoke(payload);
+        display.answered(liveMigrationId, document);
+        return document;
+      } catch (error) {
+        const { name, message } = error as TaskError;
+        display.failed(liveMigrationId, name, JSON.parse(message).errorMessage);
+        throw error;
+      }
+    },
+    putEvent({ Detail }: Entry) {
+      if ('previousStatus' in Detail) display.changed(liveMigrationId, Detail);
+      else display.say(`ready for cutover: ${Detail.hoursLeft} hours left at most`, liveMigrationId);
+    },
+  });
+  try {
+    const document = await startWait({ ...input, liveMigrationId }).result;
+    documents.set(liveMigrationId, document);
+    return { label: document.terminal ? document.status : 'ready for cutover', exitCode: 0 };
+  } catch (error) {
+    const { name, message } = error as Error;
+    // The cause is the document where the migration is over, and else what went wrong.
+    const cause = message.startsWith('{') ? JSON.parse(message) : { errorMessage: message };
+    if (cause.errorMessage === undefined) {
+      documents.set(liveMigrationId, cause);
+      return { label: cause.status, exitCode: exitCodes[name] ?? 1 };
+    }
+    display.failed(liveMigrationId, name, cause.errorMessage);
+    return { label: name, exitCode: exitCodes[name] ?? 1 };
+  } finally {
+    // A reminder would wait for days.
+    stop();
+  }
 }
 
-if (isDemo) line(`A demo migration begins: ${input.liveMigrationId}. It lasts two minutes.`);
-const { startWait, stop } = createWaiting({ invoke, putEvent });
-
 process.on('SIGINT', () => {
-  line(`${clock()}  interrupted; the migration itself goes on`);
+  display.end(`interrupted; ${ids.length > 1 ? 'the migrations themselves go' : 'the migration itself goes'} on`);
+  printDocuments();
   process.exit(130);
 });
 
-try {
-  const document = await startWait(input).result;
-  line(`${clock()}  done`);
-  console.log(JSON.stringify(document, null, 2));
-} catch (error) {
-  const { name, message } = error as Error;
-  const cause = message.startsWith('{') ? JSON.parse(message) : { errorMessage: message };
-  // The cause is the document where the migration is over, and else what went wrong.
-  line(`${clock()}  ${cause.errorMessage ? `${name}: ${cause.errorMessage}` : name}`);
-  if (!cause.errorMessage) console.log(JSON.stringify(cause, null, 2));
-  process.exitCode = exitCodes[name] ?? 1;
-}
-// A reminder would wait for days.
-stop();
+if (isDemo) display.say(`A demo migration begins: ${ids[0]}. It lasts two minutes.`);
+const outcomes = await Promise.all(ids.map(follow));
+const labels = outcomes.map(({ label }) => label);
+const counts = [...new Set(labels)].map((label) => `${labels.filter((other) => other === label).length} ${label}`);
+display.end(`${ids.length === 1 ? '1 live migration' : `${ids.length} live migrations`}: ${counts.join(', ')}`);
+printDocuments();
+process.exitCode = Math.max(...outcomes.map(({ exitCode }) => exitCode));

@@ -24,6 +24,7 @@ const runBy: Record<string, string> = {
   'npm test': '.ci/run',
   'npm run build:ric': '.ci/run',
   'npm run wait': 'tests/wait.test.ts',
+  'npm run -s wait': 'tests/wait.test.ts',
   'npx serverless package': 'tests/template.test.ts',
   'npx vitest run': '.ci/run',
   'curl --silent': 'tests/callers.test.ts',

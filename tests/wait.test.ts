@@ -2,11 +2,14 @@
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { request as httpRequest } from 'node:http';
 import { join } from 'node:path';
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
+import { atlasError } from '../embedded/atlas.ts';
 import { demoProjects } from '../embedded/demo-migrations.ts';
-import type { Served } from '../embedded/http-server.ts';
+import { type Served, serve } from '../embedded/http-server.ts';
 import { startInvokeEndpoint } from '../embedded/lambda-invoke.ts';
+import { createDisplay } from '../scripts/wait-display.ts';
 import { allIsWell, atlas, coldStart, groupId, liveMigrationId } from './support/harness.ts';
 
 let endpoint: Served;
@@ -25,8 +28,14 @@ const atlasSays = (...answers: object[]) => {
   });
 };
 
-function start(args: string[]): ChildProcess & { text: { out: string; err: string } } {
-  const child = spawn(process.execPath, ['scripts/wait.ts', ...args], { cwd: join(import.meta.dirname, '..') });
+function start(
+  args: string[],
+  environment: Record<string, string> = {},
+): ChildProcess & { text: { out: string; err: string } } {
+  const child = spawn(process.execPath, ['scripts/wait.ts', ...args], {
+    cwd: join(import.meta.dirname, '..'),
+    env: { PATH: process.env['PATH'], ...environment },
+  });
   const text = { out: '', err: '' };
   child.stdout.on('data', (chunk) => {
     text.out += chunk;
@@ -38,23 +47,71 @@ function start(args: string[]): ChildProcess & { text: { out: string; err: strin
 }
 
 async function wait(...args: string[]) {
-  const child = start([groupId, liveMigrationId, '--poll-seconds', '1', '--endpoint', endpoint.origin, ...args]);
+  const child = start([liveMigrationId, '--poll-seconds', '1', '--endpoint', endpoint.origin, ...args]);
   const [code] = await once(child, 'close');
   return { code, ...child.text };
 }
 
-test('success is 0: plain lines in a pipe, and the document alone on standard output', async () => {
-  atlasSays({ status: 'WORKING', lagTimeSeconds: 7, readyForCutover: true }, { status: 'COMPLETE' });
+/** The lines without their times. */
+const linesOf = (text: string) =>
+  text
+    .trimEnd()
+    .split('\n')
+    .map((line) => line.replace(/^\d+:\d\d /, ''));
+
+test('success is 0: in a pipe a line for each change, and the document alone on standard output', async () => {
+  atlasSays(
+    { status: 'NEW' },
+    { status: 'NEW' },
+    { status: 'WORKING', lagTimeSeconds: 7, readyForCutover: true },
+    { status: 'COMPLETE' },
+  );
   const { code, out, err } = await wait();
   expect(code).toBe(0);
+  expect(out.endsWith('}\n')).toBe(true);
   expect(JSON.parse(out)).toMatchObject({ id: liveMigrationId, status: 'COMPLETE' });
-  expect(err.replace(/^\d+:\d\d {2}/gm, '').split('\n')).toEqual([
-    'WORKING  lag 7 s  ready for cutover: yes',
-    'event: start → WORKING, ready for cutover: yes',
-    'COMPLETE  lag not known  ready for cutover: not known',
-    'event: WORKING → COMPLETE, ready for cutover: not known',
-    'done',
-    '',
+  expect(linesOf(err)).toEqual([
+    `${liveMigrationId} NEW, lag -, ready: -`,
+    `${liveMigrationId} WORKING, lag 7 s, ready: 120 h left`,
+    `${liveMigrationId} COMPLETE, lag -, ready: -`,
+    '1 live migration: 1 COMPLETE',
+  ]);
+});
+
+test('several are followed at once: the documents in the order asked, one a line, and the highest of the exit codes', async () => {
+  const [first, second, third] = ['1', '2', '3'].map((digit) => digit.repeat(24)) as [string, string, string];
+  const says: Record<string, string> = { [first]: 'EXPIRED', [second]: 'COMPLETE', [third]: 'FAILED' };
+  atlas.projects = {
+    [groupId]: (id) => {
+      const status = says[id];
+      return status ? () => ({ _id: id, status }) : undefined;
+    },
+  };
+  const child = start([first, second, third, first, '--endpoint', endpoint.origin]);
+  const [code] = await once(child, 'close');
+  expect(code).toBe(4);
+  const documents = child.text.out
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line));
+  expect(documents.map(({ id, status }) => [id, status])).toEqual(Object.entries(says));
+  expect(linesOf(child.text.err).at(-1)).toBe('3 live migrations: 1 EXPIRED, 1 COMPLETE, 1 FAILED');
+});
+
+test('a failure is said once, and again only after an answer', async () => {
+  const working = { status: 200, body: { _id: liveMigrationId, status: 'WORKING' } };
+  const failing = atlasError(403, 'ORG_DISABLED');
+  const complete = { status: 200, body: { _id: liveMigrationId, status: 'COMPLETE' } };
+  const replies = [working, failing, failing, working, failing, complete];
+  atlas.reply = (_request, count) => replies[Math.min(count, replies.length) - 1];
+  const { code, err } = await wait();
+  expect(code).toBe(0);
+  expect(linesOf(err).map((line) => line.replace(`${liveMigrationId} `, '').split(/[,:]/)[0])).toEqual([
+    'WORKING',
+    'AtlasAccessDenied',
+    'AtlasAccessDenied',
+    'COMPLETE',
+    '1 live migration',
   ]);
 });
 
@@ -64,8 +121,8 @@ test('without ids, a demo migration of npm start begins; and another one, when i
     const child = start(['--poll-seconds', '1', '--give-up-after-seconds', '1', '--endpoint', endpoint.origin]);
     const [code] = await once(child, 'close');
     expect(code).toBe(5);
-    const [first, second] = child.text.err.split('\n');
-    expect(second).toMatch(/^0:0\d {2}NEW {2}/);
+    const [first, second] = linesOf(child.text.err);
+    expect(second).toMatch(/^\w{24} NEW, /);
     return /^A demo migration begins: (\w{24})\. It lasts two minutes\.$/.exec(first ?? '')?.[1];
   };
   const [one, other] = [await follow(), await follow()];
@@ -74,20 +131,29 @@ test('without ids, a demo migration of npm start begins; and another one, when i
   expect(other).not.toBe(one);
 });
 
+test('the project may stand before them', async () => {
+  atlasSays({ status: 'COMPLETE' });
+  const child = start([groupId, liveMigrationId, '--endpoint', endpoint.origin]);
+  expect((await once(child, 'close'))[0]).toBe(0);
+  expect(linesOf(child.text.err).at(-1)).toBe('1 live migration: 1 COMPLETE');
+});
+
 test('ready for cutover is 0 where that was waited for', async () => {
   atlasSays({ status: 'WORKING', readyForCutover: true });
-  expect(await wait('--until', 'READY_FOR_CUTOVER')).toMatchObject({ code: 0 });
+  const { code, err } = await wait('--until', 'READY_FOR_CUTOVER');
+  expect(code).toBe(0);
+  expect(linesOf(err).at(-1)).toBe('1 live migration: 1 ready for cutover');
 });
 
 test.each([
-  ['FAILED', 3, 'LiveMigrationFailed'],
-  ['EXPIRED', 4, 'LiveMigrationExpired'],
-])('%s is %i, with the document', async (status, expected, name) => {
+  ['FAILED', 3],
+  ['EXPIRED', 4],
+])('%s is %i, with the document', async (status, expected) => {
   atlasSays({ status });
   const { code, out, err } = await wait();
   expect(code).toBe(expected);
   expect(JSON.parse(out)).toMatchObject({ status });
-  expect(err).toContain(name);
+  expect(linesOf(err).at(-1)).toBe(`1 live migration: 1 ${status}`);
 });
 
 test('giving up is 5', async () => {
@@ -117,7 +183,7 @@ test('nobody there is 1, and says what to do', async () => {
 
 test('Ctrl-C is 130', async () => {
   atlasSays({ status: 'WORKING' });
-  const child = start([groupId, liveMigrationId, '--endpoint', endpoint.origin]);
+  const child = start([liveMigrationId, '--endpoint', endpoint.origin]);
   await once(child.stderr ?? child, 'data');
   child.kill('SIGINT');
   const [code] = await once(child, 'close');
@@ -132,16 +198,201 @@ test('another server is 1, and says so', async () => {
   });
 });
 
+describe('deployed ones (--stage), by direct invocation', () => {
+  const follow = async (lambda: string, ...args: string[]) => {
+    const child = start(['--stage', 'prod', '--group-id', groupId, liveMigrationId, ...args], {
+      AWS_ENDPOINT_URL_LAMBDA: lambda,
+      AWS_ACCESS_KEY_ID: 'AKIATEST',
+      AWS_SECRET_ACCESS_KEY: 'test',
+      AWS_MAX_ATTEMPTS: '1',
+    });
+    const [code] = await once(child, 'close');
+    return { code, ...child.text };
+  };
+
+  test('are followed as those of npm start', async () => {
+    atlasSays({ status: 'COMPLETE' });
+    const { code, out } = await follow(endpoint.origin);
+    expect(code).toBe(0);
+    expect(JSON.parse(out)).toMatchObject({ id: liveMigrationId, status: 'COMPLETE' });
+  });
+
+  test.each([
+    [
+      'AccessDeniedException',
+      403,
+      'Your identity needs lambda:InvokeFunction on atlas-live-migration-prod-getLiveMigration.',
+    ],
+    ['ResourceNotFoundException', 404, 'There is no function atlas-live-migration-prod-getLiveMigration in us-east-1.'],
+    ['ExpiredTokenException', 403, 'AWS does not accept your credentials (ExpiredTokenException). Sign in again.'],
+  ])('%s at the first question ends it with what to do', async (name, status, sentence) => {
+    const asked: string[] = [];
+    const aws = await serve((request, response) => {
+      asked.push(request.url ?? '');
+      response.writeHead(status, { 'x-amzn-errortype': name, 'content-type': 'application/json' }).end('{}');
+    });
+    const { code, out, err } = await follow(aws.origin);
+    await aws.close();
+    expect({ code, out, lines: linesOf(err) }).toEqual({
+      code: 1,
+      out: '',
+      lines: [expect.stringContaining(sentence)],
+    });
+    expect(asked).toEqual(['/2015-03-31/functions/atlas-live-migration-prod-getLiveMigration/invocations']);
+  });
+
+  test('no network is said, and no credentials', async () => {
+    expect((await follow('http://127.0.0.1:1')).err).toContain("Lambda can't be reached in us-east-1 (");
+    const child = start(['--stage', 'prod', '--group-id', groupId, liveMigrationId], {
+      HOME: '/dev/null/home',
+      AWS_EC2_METADATA_DISABLED: 'true',
+    });
+    expect((await once(child, 'close'))[0]).toBe(1);
+    expect(child.text.err).toContain('No AWS credentials were found. Sign in');
+  });
+
+  test('what Lambda itself refuses for a while does not end it', async () => {
+    atlasSays({ status: 'COMPLETE' });
+    let count = 0;
+    const busy = await serve((request, response) => {
+      count += 1;
+      if (count === 1) {
+        response.writeHead(429, { 'x-amzn-errortype': 'TooManyRequestsException' }).end('{}');
+        return;
+      }
+      const forwarded = httpRequest(`${endpoint.origin}${request.url}`, { method: 'POST' }, (answer) => {
+        response.writeHead(answer.statusCode ?? 0, answer.rawHeaders);
+        answer.pipe(response);
+      });
+      request.pipe(forwarded);
+    });
+    const { code, err } = await follow(busy.origin, '--poll-seconds', '1');
+    await busy.close();
+    expect(code).toBe(0);
+    expect(linesOf(err)[0]).toContain('Lambda.TooManyRequestsException');
+  });
+});
+
 test.each([
-  [[groupId]],
-  [[groupId, liveMigrationId, 'more']],
-  [['--nonsense']],
-  [[groupId, liveMigrationId, '--poll-seconds', '1.5']],
-  [[groupId, liveMigrationId, '--until', 'FOO']],
-  [[groupId, liveMigrationId, '--endpoint', 'foo']],
-])('%j is 2, with the usage', async (args) => {
+  [['x'], 'ID "x" must be 24 hexadecimal digits in lower case.'],
+  [[liveMigrationId.toUpperCase()], `ID "${liveMigrationId.toUpperCase()}" must be`],
+  [['--nonsense'], "Unknown option '--nonsense'."],
+  [['--group-id', 'x'], '--group-id must be 24 hexadecimal digits in lower case.'],
+  [['--poll-seconds', '1.5'], '--poll-seconds must be a whole number from 1 to 3600.'],
+  [['--poll-seconds', '3601'], '--poll-seconds must be a whole number from 1 to 3600.'],
+  [['--give-up-after-seconds', '0'], '--give-up-after-seconds must be a whole number from 1 to 7776000.'],
+  [['--until', 'FOO'], '--until must be TERMINAL or READY_FOR_CUTOVER.'],
+  [['--endpoint', 'foo'], '--endpoint must be a URL.'],
+  [['--stage', 'a b'], '--stage must be the name of a stage.'],
+  [['--stage', 'prod', liveMigrationId], '--group-id is needed with --stage.'],
+  [['--stage', 'prod', '--group-id', groupId], 'An ID is needed with --stage.'],
+])('%j is 2, and the last line names the field', async (args, sentence) => {
   const child = start(args);
   const [code] = await once(child, 'close');
   expect(code).toBe(2);
   expect(child.text.err).toContain('Usage: npm run wait');
+  expect(child.text.err.trimEnd().split('\n').at(-1)).toContain(sentence);
+});
+
+describe('on a terminal', () => {
+  /** A terminal that knows what is written to it: what it shows, with broken lines, and nothing that has scrolled out. */
+  function terminal(columns: number, rows = 24) {
+    const lines: string[] = [''];
+    const write = (text: string) => {
+      for (const [part] of text.replaceAll('\u001b[', '⎋').matchAll(/⎋\d*[A-Z]|\r|\n|[^⎋\r\n]+/g)) {
+        const up = /^⎋(\d+)A$/.exec(part);
+        if (up) cursor -= Number(up[1]);
+        else if (part === '⎋J') lines.splice(cursor, lines.length, '');
+        else if (part === '\n') {
+          cursor += 1;
+          lines[cursor] ??= '';
+        } else if (part !== '\r') {
+          for (let at = 0; at < part.length; at += columns) {
+            if (at > 0) cursor += 1;
+            lines[cursor] = part.slice(at, at + columns);
+          }
+        }
+      }
+      return true;
+    };
+    let cursor = 0;
+    return { stream: { isTTY: true, columns, rows, write } as never, lines };
+  }
+  const ids = ['7e68e12770616e75e6df43d0', '7e68e12770616e75e6df43d1'];
+  const [first = '', second = ''] = ids;
+  const working = { status: 'WORKING', lagTimeSeconds: 600, readyForCutover: false } as const;
+
+  test('a row for each is written over in place, and what it says of a failure stands above, in 40 columns', () => {
+    const { stream, lines } = terminal(40);
+    const display = createDisplay(ids, stream);
+    display.answered(first, working);
+    display.answered(second, { ...working, lagTimeSeconds: 123_456 });
+    display.changed(first, working);
+    for (const _ of [1, 2, 3])
+      display.failed(second, 'AtlasUnavailable', 'Atlas is not available (503 SERVICE_UNAVAILABLE).');
+    display.answered(first, { ...working, readyForCutover: true, lagTimeSeconds: 1 });
+    display.end('2 live migrations: 1 COMPLETE, 1 AtlasUnavailable');
+    expect(lines).toEqual([
+      '0:00 …e6df43d1 AtlasUnavailable: Atlas',
+      '  is not available (503',
+      '  SERVICE_UNAVAILABLE).',
+      'ID         STATUS    LAG     READY',
+      '…e6df43d0  WORKING   1 s     120 h left',
+      '…e6df43d1  AtlasUnavailable',
+      '0:00 2 live migrations: 1 COMPLETE, 1',
+      '  AtlasUnavailable',
+      '',
+    ]);
+    for (const line of lines) expect(line.length).toBeLessThanOrEqual(40);
+  });
+
+  test('in 80 columns the ids are whole', () => {
+    const { stream, lines } = terminal(80);
+    const display = createDisplay(ids, stream);
+    display.answered(second, { ...working, lagTimeSeconds: null, readyForCutover: null });
+    expect(lines).toEqual([
+      'ID                        STATUS    LAG     READY',
+      `${first}  asking`,
+      `${second}  WORKING   -       -`,
+      '',
+    ]);
+  });
+
+  test('the hours that are left become fewer, and begin anew where it was not ready for a while', () => {
+    vi.useFakeTimers({ toFake: ['Date'] });
+    const { stream, lines } = terminal(80);
+    const display = createDisplay([first], stream);
+    const after = (hours: number, readyForCutover: boolean) => {
+      vi.setSystemTime(Date.now() + hours * 3_600_000);
+      display.answered(first, { ...working, readyForCutover });
+      return lines[1]?.slice(44);
+    };
+    expect([after(0, true), after(23.5, true), after(100, true), after(1, false), after(1, true)]).toEqual([
+      '120 h left',
+      '97 h left',
+      '0 h left',
+      'no',
+      '120 h left',
+    ]);
+    vi.useRealTimers();
+  });
+
+  test('ids that end alike are shown by their first digits', () => {
+    const { stream, lines } = terminal(40);
+    createDisplay(['11111111e6df43d0e6df43d0', '22222222e6df43d0e6df43d0'], stream).answered(
+      '22222222e6df43d0e6df43d0',
+      working,
+    );
+    expect(lines.map((line) => line.slice(0, 9))).toEqual(['ID       ', '11111111…', '22222222…', '']);
+  });
+
+  test('more of them than the terminal has lines, and a terminal that can do nothing, get plain lines', () => {
+    const { stream, lines } = terminal(80, 3);
+    createDisplay(ids, stream).changed(first, working);
+    expect(lines).toEqual([`0:00 ${first} WORKING, lag 600 s, ready: no`, '']);
+    vi.stubEnv('TERM', 'dumb');
+    const dumb = terminal(80);
+    createDisplay(ids, dumb.stream).changed(first, working);
+    expect(dumb.lines).toEqual(lines);
+  });
 });
