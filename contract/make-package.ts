@@ -1,7 +1,7 @@
 /** `npm run contract`: makes the package that apps install which ask about live migrations. */
 
 import { execFile } from 'node:child_process';
-import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { chmod, cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -64,6 +64,8 @@ export async function makeContractPackage(destination: string): Promise<string> 
     await cp(join(root, 'LICENSE'), join(folder, 'LICENSE'));
     await writeFile(join(folder, 'openapi.json'), json(await bundleOpenApi()));
     await writeFile(join(folder, 'package.json'), json(manifest(version)));
+    // npm takes the files' modes as they are, and they follow the machine's umask.
+    for (const file of await readdir(folder)) await chmod(join(folder, file), 0o644);
     const { stdout } = await run('npm', ['pack', '--silent', '--pack-destination', destination], { cwd: folder });
     return stdout.trim();
   } finally {

@@ -58,7 +58,7 @@ const statements = ({ atlasSecretId, kmsKeyArn, subnetIds }) => [
   ...(subnetIds.length > 0 ? networkInterfaces() : []),
 ];
 
-module.exports = (values) => ({
+const functionRole = (values) => ({
   Resources: {
     FunctionRole: role({
       principal: 'lambda.amazonaws.com',
@@ -68,3 +68,16 @@ module.exports = (values) => ({
     }),
   },
 });
+
+/** What the function may do, as a file for other tools: they fill in partition, region, account, function and secret. */
+function iamPolicy() {
+  const names = { 'AWS::Partition': '${partition}', 'AWS::Region': '${region}', 'AWS::AccountId': '${account}' };
+  const fill = (text) =>
+    text.replace(functionName, '${function_name}').replace(/\$\{([\w:]+)\}/g, (hole, name) => names[name] ?? hole);
+  const Statement = statements({ atlasSecretId: '${secret_name}', kmsKeyArn: '', subnetIds: [] }).map(
+    ({ Resource, ...rest }) => ({ ...rest, Resource: fill(Resource['Fn::Sub'] ?? Resource) }),
+  );
+  return { Version: '2012-10-17', Statement };
+}
+
+module.exports = { functionRole, iamPolicy };

@@ -9,7 +9,7 @@ const httpApi = require('./http-api.cjs');
 const restApi = require('./rest-api.cjs');
 const alarms = require('./alarms.cjs');
 const dashboard = require('./dashboard.cjs');
-const functionRole = require('./function-role.cjs');
+const { functionRole } = require('./function-role.cjs');
 const waiting = require('./waiting.cjs');
 
 /** What CloudWatch Logs accepts as a retention. */

@@ -66,6 +66,15 @@ test('each program that npm runs is checked first', () => {
     scripts: Record<string, string>;
   };
   const programs = Object.entries(scripts).filter(([, command]) => command.includes('.ts') || command.includes('tsc'));
-  expect(programs.map(([name]) => name)).toEqual(['start', 'wait', 'smoke', 'contract', 'test', 'bench', 'soak']);
+  expect(programs.map(([name]) => name)).toEqual([
+    'start',
+    'wait',
+    'smoke',
+    'contract',
+    'release',
+    'test',
+    'bench',
+    'soak',
+  ]);
   for (const [, command] of programs) expect(command).toMatch(/^node (--import \.\/)?scripts\/installed\.js /);
 });

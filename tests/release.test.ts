@@ -1,0 +1,129 @@
+/** `npm run release`: what it makes, and that two machines make the same. */
+
+import { execFile, execFileSync } from 'node:child_process';
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { promisify } from 'node:util';
+import { type BuildOptions, build } from 'esbuild';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { packageService, unpack } from '../deploy/package-service.ts';
+
+const root = join(import.meta.dirname, '..');
+const { version } = createRequire(import.meta.url)('../package.json') as { version: string };
+
+const folders: string[] = [];
+afterAll(() => {
+  for (const folder of folders) rmSync(folder, { recursive: true });
+});
+
+/** A checkout in a folder of its own, with its own modules' names for the same packages. */
+function checkout(name: string): string {
+  const folder = join(mkdtempSync(join(tmpdir(), 'atlas-live-migration-')), name);
+  folders.push(dirname(folder));
+  const files = execFileSync('git', ['ls-files', '-co', '--exclude-standard'], { cwd: root, encoding: 'utf8' });
+  for (const file of files.trim().split('\n')) {
+    mkdirSync(dirname(join(folder, file)), { recursive: true });
+    cpSync(join(root, file), join(folder, file));
+  }
+  cpSync(join(root, '.build/contract.d.ts'), join(folder, '.build/contract.d.ts'), { recursive: true });
+  symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'));
+  return folder;
+}
+
+const release = (folder: string, umask: string, environment: Record<string, string>) =>
+  promisify(execFile)('sh', ['-c', `umask ${umask} && npm run -s release`], {
+    cwd: folder,
+    env: { ...process.env, ...environment },
+  });
+
+let made: string;
+let other: string;
+beforeAll(async () => {
+  const [one, two] = [checkout('one'), checkout('another place ü')];
+  await Promise.all([
+    release(one, '022', { TZ: 'UTC', LANG: 'C' }),
+    release(two, '077', { TZ: 'Asia/Tokyo', LANG: 'de_DE.UTF-8' }),
+  ]);
+  made = join(one, 'dist');
+  other = join(two, 'dist');
+}, 120_000);
+
+const read = (name: string) => readFileSync(join(made, name));
+
+test('it makes these files, and their sums are right', () => {
+  const tarball = `atlas-live-migration-contract-${version}.tgz`;
+  const others = ['LICENSES.txt', 'function.zip', 'iam-policy.json', 'openapi.json', 'sbom.cdx.json', 'SHA256SUMS'];
+  expect(readdirSync(made).sort()).toEqual([...others, tarball].sort());
+  const checked = execFileSync('sha256sum', ['--check', '--strict', 'SHA256SUMS'], { cwd: made, encoding: 'utf8' });
+  expect(checked.match(/: OK$/gm)).toHaveLength(6);
+});
+
+test('two checkouts in two places, with other settings, make the same bytes', () => {
+  const different = readdirSync(made).filter((name) => !readFileSync(join(other, name)).equals(read(name)));
+  expect(different).toEqual([]);
+});
+
+test('function.zip is what is deployed', async () => {
+  expect(read('function.zip').equals((await packageService()).zip)).toBe(true);
+  const { files, remove } = unpack(read('function.zip'));
+  expect(files).toEqual(['functions/get-live-migration.js']);
+  remove();
+});
+
+test('the list of packages and the licenses have everything that is in the bundle', async () => {
+  const { bundling } = (await import('../deploy/bundle.js' as string)) as { bundling: BuildOptions };
+  const entryPoints = [join(root, 'functions/get-live-migration.ts')];
+  const { metafile } = await build({ ...bundling, entryPoints, absWorkingDir: root, write: false, metafile: true });
+  const inputs = Object.values(metafile?.outputs ?? {}).flatMap(({ inputs }) => Object.entries(inputs));
+  const names = inputs
+    .filter(([path, { bytesInOutput }]) => path.startsWith('node_modules/') && bytesInOutput > 0)
+    .map(([path]) =>
+      path
+        .split('/')
+        .slice(1, path.startsWith('node_modules/@') ? 3 : 2)
+        .join('/'),
+    );
+  const bundled = [...new Set(names)];
+  expect(bundled.length).toBeGreaterThan(10);
+  const licenses = read('LICENSES.txt').toString();
+  const sbom = JSON.parse(read('sbom.cdx.json').toString());
+  const listed = sbom.components.map(({ purl }: { purl: string }) => decodeURIComponent(purl));
+  for (const name of bundled) {
+    const { version: its } = createRequire(import.meta.url)(`../node_modules/${name}/package.json`);
+    expect(licenses).toContain(`\n${name} ${its} (`);
+    expect(listed).toContain(`pkg:npm/${name}@${its}`);
+  }
+  // Nothing else is: development packages are not shipped.
+  expect(licenses.match(/^-{80}$/gm)).toHaveLength(bundled.length);
+  expect(listed.join()).not.toMatch(/vitest|serverless|swagger/);
+  expect(sbom.metadata.component).toMatchObject({ name: 'atlas-live-migration', version });
+  expect(sbom).not.toHaveProperty('serialNumber');
+  expect(sbom.metadata).not.toHaveProperty('timestamp');
+});
+
+test('iam-policy.json is what the deployed function may do', async () => {
+  const values: Record<string, string> = {
+    partition: '${AWS::Partition}',
+    region: '${AWS::Region}',
+    account: '${AWS::AccountId}',
+    secret_name: 'atlas/live-migration',
+    function_name: 'atlas-live-migration-dev-getLiveMigration',
+  };
+  const text = read('iam-policy.json').toString();
+  const filled = JSON.parse(text.replace(/\$\{(\w+)\}/g, (hole, name: string) => values[name] ?? hole));
+  const { template } = await packageService();
+  const policies = template.Resources['FunctionRole']?.Properties['Policies'] as { PolicyDocument: object }[];
+  const deployed = JSON.parse(JSON.stringify(policies[0]?.PolicyDocument), (_, value) => value?.['Fn::Sub'] ?? value);
+  expect(filled).toEqual(deployed);
+});
+
+test('a version that CHANGELOG.md does not tell of is not released', async () => {
+  const folder = checkout('unfinished');
+  const changelog = readFileSync(join(folder, 'CHANGELOG.md'), 'utf8');
+  writeFileSync(join(folder, 'CHANGELOG.md'), changelog.replace(`## [${version}]`, '## [9.9.9]'));
+  await expect(release(folder, '022', {})).rejects.toMatchObject({
+    stderr: `CHANGELOG.md has no section for version ${version}, which package.json names.\n`,
+  });
+});
