@@ -3,7 +3,10 @@
 import { createRequire } from 'node:module';
 import { type LambdaHandler, lambdaContext } from '../embedded/lambda-invoke.ts';
 
-export type Task = { name: 'load' | 'inTurn' | 'atOnce' | 'memory'; calls: number };
+export type Task = { name: 'load' | 'inTurn' | 'atOnce' | 'throughput' | 'memory'; calls: number };
+
+/** Calls that are under way at any time while the throughput is measured. */
+const ABREAST = 64;
 
 const file = process.argv[2] ?? '';
 const event = { groupId: process.env['BENCH_GROUP_ID'], liveMigrationId: process.env['BENCH_LIVE_MIGRATION_ID'] };
@@ -30,6 +33,19 @@ const tasks: Record<Task['name'], (calls: number) => Promise<number[]>> = {
     return times;
   },
   atOnce: (calls) => Promise.all(Array.from({ length: calls }, call)),
+  /** Answers a second, with as many calls under way at any time. */
+  throughput: async (calls) => {
+    let left = calls;
+    const start = performance.now();
+    const keepAsking = async () => {
+      while (left > 0) {
+        left -= 1;
+        await call();
+      }
+    };
+    await Promise.all(Array.from({ length: ABREAST }, keepAsking));
+    return [calls / ((performance.now() - start) / 1000)];
+  },
   /** Bytes of live heap and of the process. */
   memory: async () => {
     for (let time = 0; time < 3; time += 1) {

@@ -35,6 +35,8 @@ export function startContender({ name, module, environment }: Contender) {
     inTurn: (calls: number) => ask({ name: 'inTurn', calls }),
     /** Milliseconds of each call, made all at once. */
     atOnce: (calls: number) => ask({ name: 'atOnce', calls }),
+    /** Answers a second, 64 calls at a time. */
+    throughput: async (calls: number) => (await ask({ name: 'throughput', calls }))[0] ?? Number.NaN,
     /** Bytes after a full garbage collection. */
     async memory() {
       const [heapUsed = Number.NaN, rss = Number.NaN] = await ask({ name: 'memory', calls: 0 });

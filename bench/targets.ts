@@ -2,15 +2,23 @@
 
 import { table } from './figures.ts';
 
-/** The figure is good when it is at most the wanted one, or exactly it where more and less are both wrong. */
-export type Target = { what: string; wanted: number; found: number; exactly?: boolean; unit?: string };
+/** The figure is good when it is at most the wanted one; or at least, or exactly it, where the target says so. */
+export type Target = {
+  what: string;
+  wanted: number;
+  found: number;
+  exactly?: boolean;
+  atLeast?: boolean;
+  unit?: string;
+};
 
-export const isReached = ({ wanted, found, exactly }: Target): boolean =>
-  exactly ? found === wanted : found <= wanted;
+export const isReached = ({ wanted, found, exactly, atLeast }: Target): boolean =>
+  exactly ? found === wanted : atLeast ? found >= wanted : found <= wanted;
 
 const text = (value: number, unit = '') => `${Number.isInteger(value) ? value : value.toFixed(3)}${unit}`;
 
-const wantedText = ({ wanted, exactly, unit }: Target) => `${exactly ? '' : '<= '}${text(wanted, unit)}`;
+const wantedText = ({ wanted, exactly, atLeast, unit }: Target) =>
+  `${exactly ? '' : atLeast ? '>= ' : '<= '}${text(wanted, unit)}`;
 
 export const sentence = (target: Target) =>
   `${target.what}: ${text(target.found, target.unit)} instead of ${wantedText(target)}`;

@@ -37,6 +37,21 @@ export async function timeWarm(contenders: Contender[], upstream: Upstream, live
   );
 }
 
+/** Answers a second with 64 calls at a time, and the heap after the first and after the last round of the first contender. */
+export async function measureThroughput(contenders: Contender[], upstream: Upstream, rounds = 12, calls = 2000) {
+  const running = contenders.map((contender) => ({ name: contender.name, ...startContender(contender) }));
+  for (const { throughput } of running) await throughput(calls);
+  const [first] = running;
+  const heapUsed = [(await first?.memory())?.heapUsed ?? Number.NaN];
+  const measured = await inTurns(rounds, running, ({ throughput }) => {
+    upstream.forget();
+    return throughput(calls);
+  });
+  heapUsed.push((await first?.memory())?.heapUsed ?? Number.NaN);
+  for (const { end } of running) await end();
+  return { perSecond: figures(measured), heapUsed };
+}
+
 /** The first answer of a process that has loaded everything, and those that follow. */
 export async function timeFirstAndNext(contenders: Contender[], rounds = 20, calls = 6) {
   const measured = await inTurns(rounds, contenders, async (contender) => {
