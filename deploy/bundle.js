@@ -3,6 +3,7 @@
  * path that its `handler` names, and zips that file alone.
  */
 
+import { readFile } from 'node:fs/promises';
 import { build } from 'esbuild';
 
 const outDir = '.build';
@@ -23,7 +24,8 @@ const credentials = `
     );
 `;
 
-const hash = (name) => `(text) => require('node:crypto').createHash('${name}').update(text).digest('hex')`;
+const hash = (name) => `(text) => crypto.hash('${name}', text)`;
+const withCrypto = (code) => `const crypto = require('node:crypto'); ${code}`;
 
 /** Modules that a Lambda does not need as they are, and what stands for them in the bundle. */
 const replacements = {
@@ -31,9 +33,9 @@ const replacements = {
   // Only operations that stream need it; Secrets Manager has none.
   '@smithy/core/event-streams': 'export const EventStreamSerde = undefined, eventStreamSerdeProvider = undefined;',
   // digest-fetch brings four packages for what Node has built in.
-  md5: `module.exports = ${hash('md5')}`,
-  'js-sha256': `exports.sha256 = ${hash('sha256')}`,
-  'js-sha512': `exports.sha512_256 = ${hash('sha512-256')}`,
+  md5: withCrypto(`module.exports = ${hash('md5')}`),
+  'js-sha256': withCrypto(`exports.sha256 = ${hash('sha256')}`),
+  'js-sha512': withCrypto(`exports.sha512_256 = ${hash('sha512-256')}`),
   'base-64': `exports.encode = (text) => Buffer.from(text, 'latin1').toString('base64')`,
 };
 
@@ -54,6 +56,23 @@ const replacing = {
   },
 };
 
+/**
+ * Powertools looks up variables of the environment some twenty times for each invocation, and each time Node.js asks the
+ * C library. They don't change while the function runs; that of the trace does, with each invocation.
+ */
+const readingOnce = {
+  name: 'reading-once',
+  setup({ onLoad }) {
+    const lookUp = 'process.env[key]';
+    onLoad({ filter: /powertools[\\/]commons[\\/]lib[\\/]esm[\\/]envUtils\.js$/ }, async ({ path }) => {
+      const code = await readFile(path, 'utf8');
+      if (code.split(lookUp).length !== 2) throw new Error(`${path} does not look up variables as it did`);
+      const lookUpOnce = `(key === XRAY_TRACE_ID_ENV_VAR ? ${lookUp} : variables[key])`;
+      return { contents: `const variables = { ...process.env };\n${code.replace(lookUp, lookUpOnce)}` };
+    });
+  },
+};
+
 /** How esbuild makes the bundle; the benchmark bundles what it compares with in the same way. */
 export const bundling = {
   bundle: true,
@@ -64,7 +83,7 @@ export const bundling = {
   format: 'cjs',
   // The SDK's ES modules can be shaken; its CommonJS ones cannot.
   mainFields: ['module', 'main'],
-  plugins: [replacing],
+  plugins: [replacing, readingOnce],
   // digest-fetch falls back to it where there is no global fetch.
   external: ['node-fetch'],
   // import('node:http') would load all that Node's HTTP module loads lazily, fetch among it: 20 ms.

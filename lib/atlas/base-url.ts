@@ -1,9 +1,21 @@
 /** Judges the base URL of the Atlas Administration API, wherever it is configured. */
 
+/** Where requests go, taken apart once for all of them. */
+export type Server = {
+  protocol: 'http:' | 'https:';
+  /** An IPv6 address without brackets, as sockets want it. */
+  hostname: string;
+  /** Empty for the protocol's own one. */
+  port: string;
+  /** As the header `Host` has it. */
+  host: string;
+};
+
 /** Where the API is, and which version of it. */
 export type BaseUrl = {
+  server: Server;
   /** Without a slash at the end. */
-  href: string;
+  path: string;
   version: 'v1.0' | 'v2';
 };
 
@@ -22,8 +34,15 @@ export function readBaseUrl(text: string): BaseUrl | undefined {
   if (url.protocol !== 'https:' && !(url.protocol === 'http:' && loopback.test(url.hostname))) return undefined;
   const path = url.pathname.replace(/\/+$/, '') || '/api/atlas/v1.0';
   const version = path.endsWith('/v1.0') ? 'v1.0' : path.endsWith('/v2') ? 'v2' : undefined;
-  return version && { href: url.origin + path, version };
+  return version && { server: serverOf(url), path, version };
 }
+
+export const serverOf = ({ protocol, hostname, port, host }: URL): Server => ({
+  protocol: protocol as Server['protocol'],
+  hostname: hostname.replace(/^\[(.*)\]$/, '$1'),
+  port,
+  host,
+});
 
 /** What {@link readBaseUrl} accepts, as the end of a sentence that begins with the name of a field or variable. */
 export const baseUrlRule =

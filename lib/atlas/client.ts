@@ -16,11 +16,21 @@ import { createTokenSession } from './token-session.ts';
 /** The media type to ask for: v2 wants one with a version date, v1.0 knows only plain JSON. */
 const mediaTypes = { 'v1.0': 'application/json', v2: 'application/vnd.atlas.2023-01-01+json' };
 
+/** Ids and flags have been judged: nothing in them needs escaping. */
 function requestFor({ groupId, liveMigrationId, envelope, pretty }: Question, { baseUrl }: Credentials): HttpRequest {
-  const url = new URL(`${baseUrl.href}/groups/${groupId}/liveMigrations/${liveMigrationId}`);
-  if (envelope !== undefined) url.searchParams.set('envelope', String(envelope));
-  if (pretty !== undefined) url.searchParams.set('pretty', String(pretty));
-  return { method: 'GET', purpose: 'question', url, headers: { accept: mediaTypes[baseUrl.version], ...userAgent } };
+  const { server, path, version } = baseUrl;
+  const flags = [
+    ...(envelope === undefined ? [] : [`envelope=${envelope}`]),
+    ...(pretty === undefined ? [] : [`pretty=${pretty}`]),
+  ];
+  const query = flags.length > 0 ? `?${flags.join('&')}` : '';
+  return {
+    method: 'GET',
+    purpose: 'question',
+    server,
+    path: `${path}/groups/${groupId}/liveMigrations/${liveMigrationId}${query}`,
+    headers: ['accept', mediaTypes[version], ...userAgent],
+  };
 }
 
 /**
@@ -35,7 +45,7 @@ export function createAtlasClient(send: Send, attemptMs: number): AskAtlas<Crede
     if (known) return known;
     const session =
       'clientId' in credentials
-        ? createTokenSession(credentials, new URL(credentials.baseUrl.href).origin, send, attemptMs)
+        ? createTokenSession(credentials, credentials.baseUrl.server, send, attemptMs)
         : createDigestSession(credentials, send, attemptMs);
     sessions.set(credentials, session);
     return session;

@@ -46,13 +46,18 @@ export function answerChallenge(challenge: DigestChallenge, key: ApiKey, cnonce:
   Object.assign(client.digest, { ...quoted, nonce, cnonce });
 
   let nonceCount = 0;
-  return ({ method, url }: Pick<HttpRequest, 'method' | 'url'>): string => {
+  const quotedNonce = escapeQuoted(nonce);
+  return ({ method, path }: Pick<HttpRequest, 'method' | 'path'>): string => {
     nonceCount += 1;
     Object.assign(client.digest, { nc: nonceCount.toString(16) });
-    const { headers } = client.addAuth(url.href, { method });
+    // Of a URL it takes what stands after the host.
+    const { headers } = client.addAuth(`http://host${path}`, { method });
     // What is hashed is the nonce itself, what is sent is a quoted string (RFC 9110, section 5.6.4). No other directive
     // before it can hold these characters: quotes inside of them are escaped.
-    const header: string = headers.Authorization.replace(`nonce="${nonce}"`, () => `nonce="${escapeQuoted(nonce)}"`);
+    const header: string =
+      quotedNonce === nonce
+        ? headers.Authorization
+        : headers.Authorization.replace(`nonce="${nonce}"`, () => `nonce="${quotedNonce}"`);
     // Both must be left out where the challenge has no qop (RFC 2617, section 3.2.2); digest-fetch always sends them.
     return qop ? header : header.replace(/,nc=[^,]*,cnonce="[^"]*"$/, '');
   };

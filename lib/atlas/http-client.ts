@@ -8,12 +8,15 @@ import https from 'node:https';
 import zlib from 'node:zlib';
 import { Failure } from '../core/failure.ts';
 import { type HttpsProxy, ProxyAgent, ProxyFailure } from '../proxy.ts';
+import type { Server } from './base-url.ts';
 
 export type HttpRequest = {
   method: 'GET' | 'POST';
-  /** Normalised, as `new URL()` leaves it: what is signed must be what is sent. */
-  url: URL;
-  headers: Record<string, string>;
+  server: Server;
+  /** With the query, as `new URL()` would leave it: what is signed must be what is sent. */
+  path: string;
+  /** Names and values in turn, as Node sends them without looking at each. */
+  headers: string[];
   /** Makes the `Authorization` header at the moment of sending, once for each time that the request is sent. */
   authorization?: () => string;
   /** What the request is for, among those that one attempt may take. */
@@ -38,7 +41,7 @@ export type HttpAnswer = {
 export type Send = (request: HttpRequest, signal: AbortSignal) => Promise<HttpAnswer>;
 
 /** What every request to Atlas says it comes from. */
-export const userAgent = { 'user-agent': 'atlas-live-migration' };
+export const userAgent = ['user-agent', 'atlas-live-migration'];
 
 const limits = {
   /** Unpacked. What the document is made of has to fit into an event and into a state of Step Functions. */
@@ -99,15 +102,24 @@ function connectionFailure(error: NodeJS.ErrnoException, host: string): Failure 
 }
 
 function exchange(request: HttpRequest, agent: http.Agent, signal: AbortSignal): Promise<HttpAnswer> {
-  const { method, url, authorization, purpose, onSend, body } = request;
+  const { method, server, path, authorization, purpose, onSend, body } = request;
   const authenticated = authorization !== undefined;
   return new Promise((resolve, reject) => {
     signal.throwIfAborted();
-    const headers: Record<string, string> = { ...request.headers, 'accept-encoding': 'gzip, deflate' };
-    if (authorization) headers['authorization'] = authorization();
+    const headers = ['host', server.host, ...request.headers, 'accept-encoding', 'gzip, deflate'];
+    if (authorization) headers.push('authorization', authorization());
+    if (body !== undefined) headers.push('content-length', String(Buffer.byteLength(body)));
     onSend?.(purpose);
 
-    const outgoing = (url.protocol === 'https:' ? https : http).request(url, { method, headers, agent });
+    const { hostname, port } = server;
+    const outgoing = (server.protocol === 'https:' ? https : http).request({
+      hostname,
+      port,
+      path,
+      method,
+      headers,
+      agent,
+    });
     const abort = () => outgoing.destroy(signal.reason);
     const end = (settle: () => void) => {
       signal.removeEventListener('abort', abort);
@@ -118,7 +130,7 @@ function exchange(request: HttpRequest, agent: http.Agent, signal: AbortSignal):
       end(() => {
         if (signal.aborted) reject(signal.reason);
         else if (outgoing.reusedSocket && !answered) reject(new DeadSocket());
-        else reject(connectionFailure(error, url.host));
+        else reject(connectionFailure(error, server.host));
       });
 
     signal.addEventListener('abort', abort, { once: true });
@@ -191,7 +203,7 @@ function createPool(newAgent: () => http.Agent) {
     } catch (error) {
       // In a burst, another call may already have opened, used and lost the socket that this one got.
       throw error instanceof DeadSocket
-        ? new Failure('AtlasUnavailable', `Connections to ${request.url.host} keep breaking.`)
+        ? new Failure('AtlasUnavailable', `Connections to ${request.server.host} keep breaking.`)
         : error;
     }
   };
@@ -199,15 +211,11 @@ function createPool(newAgent: () => http.Agent) {
 
 /** @returns a `Send` with connection pools of its own; it follows no redirects and never retries an answer */
 export function createHttpClient(proxy: HttpsProxy | undefined): Send {
-  const pools: Record<string, Send> = {
+  const pools = {
     'http:': createPool(() => new http.Agent({ keepAlive: true })),
     'https:': createPool(() =>
       proxy ? new ProxyAgent({ keepAlive: true }, proxy) : new https.Agent({ keepAlive: true }),
     ),
   };
-  return (request, signal) => {
-    const pool = pools[request.url.protocol];
-    if (!pool) throw new TypeError(`no HTTP client for ${request.url.protocol}`);
-    return pool(request, signal);
-  };
+  return (request, signal) => pools[request.server.protocol](request, signal);
 }

@@ -3,6 +3,7 @@
 import { isObject } from '../json.ts';
 import { singleFlight } from '../single-flight.ts';
 import { accessDenied, failureByStatus, failureFrom, keyWasRefused, readAnswer } from './answer.ts';
+import type { Server } from './base-url.ts';
 import { type HttpAnswer, type HttpRequest, type Send, userAgent } from './http-client.ts';
 import type { ServiceAccount, Session } from './session.ts';
 
@@ -46,13 +47,13 @@ function readToken(answer: HttpAnswer, now: number): { accessToken: string; expi
  * Tokens come from `/api/oauth/token` at the base URL's origin by the client credentials grant (RFC 6749, section
  * 4.4). Atlas hands out 50 a minute and lets 100 live: a token is kept until shortly before its end.
  *
- * @param origin scheme, host and port of Atlas
+ * @param server where Atlas is
  * @param attemptMs milliseconds for one attempt, and so for a request that several of them share
  * @returns a session that throws the failure of the token request where there is one
  */
 export function createTokenSession(
   { clientId, clientSecret }: ServiceAccount,
-  origin: string,
+  server: Server,
   send: Send,
   attemptMs: number,
 ): Session {
@@ -62,8 +63,9 @@ export function createTokenSession(
   const tokenRequest: HttpRequest = {
     method: 'POST',
     purpose: 'token',
-    url: new URL('/api/oauth/token', origin),
-    headers: { accept: 'application/json', 'content-type': 'application/x-www-form-urlencoded', ...userAgent },
+    server,
+    path: '/api/oauth/token',
+    headers: ['accept', 'application/json', 'content-type', 'application/x-www-form-urlencoded', ...userAgent],
     // Atlas wants id and secret as they are, where RFC 6749 would have them URL-encoded.
     authorization: () => `Basic ${Buffer.from(`${clientId}:${clientSecret}`).toString('base64')}`,
     body: 'grant_type=client_credentials',
