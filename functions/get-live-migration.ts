@@ -4,6 +4,7 @@ import { Logger } from '@aws-lambda-powertools/logger';
 import { Metrics } from '@aws-lambda-powertools/metrics';
 import middy from '@middy/core';
 import type { Context } from 'aws-lambda';
+import { commercialServer } from '../lib/atlas/base-url.ts';
 import { createAtlasClient } from '../lib/atlas/client.ts';
 import { createHttpClient } from '../lib/atlas/http-client.ts';
 import { createAnswerQuestion } from '../lib/core/answer-question.ts';
@@ -18,6 +19,8 @@ import { createSecretReader } from '../lib/secret/secrets-manager.ts';
 import { createCredentialsStore } from '../lib/secret/store.ts';
 
 const configuration = readConfiguration(process.env);
+const { send, connectEarly } = createHttpClient(configuration.proxy);
+connectEarly(configuration.baseUrl?.server ?? commercialServer);
 
 const credentials = createCredentialsStore(
   createSecretReader(configuration.proxy),
@@ -25,7 +28,7 @@ const credentials = createCredentialsStore(
   configuration,
 );
 credentials.warmUp();
-const askAtlas = createAtlasClient(createHttpClient(configuration.proxy), configuration.atlasTimeoutMs);
+const askAtlas = createAtlasClient(send, configuration.atlasTimeoutMs);
 const answerQuestion = createAnswerQuestion(credentials, askAtlas);
 
 const { serviceName } = configuration;

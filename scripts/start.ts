@@ -115,6 +115,8 @@ async function embedServices(challenge: ChallengeName): Promise<string[]> {
   forgetAwsSetUp();
   Object.assign(process.env, {
     ATLAS_SECRET_ID: 'atlas/{groupId}',
+    // Behind a proxy no connection is opened early, which would go to the real Atlas; and what is embedded is never proxied.
+    HTTPS_PROXY: 'http://127.0.0.1:9',
     AWS_ENDPOINT_URL_SECRETS_MANAGER: secretsManager.origin,
     AWS_ACCESS_KEY_ID: 'embedded',
     AWS_SECRET_ACCESS_KEY: 'embedded',

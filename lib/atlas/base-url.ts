@@ -22,6 +22,16 @@ export type BaseUrl = {
 export const commercialOrigin = 'https://cloud.mongodb.com';
 export const governmentOrigin = 'https://cloud.mongodbgov.com';
 
+const serverOf = ({ protocol, hostname, port, host }: URL): Server => ({
+  protocol: protocol as Server['protocol'],
+  hostname: hostname.replace(/^\[(.*)\]$/, '$1'),
+  port,
+  host,
+});
+
+/** Where Atlas is, unless the environment or the secret says something else. */
+export const commercialServer = serverOf(new URL(commercialOrigin));
+
 const loopback = /^(localhost|127(\.\d+){3}|\[::1\])$/;
 
 /**
@@ -36,13 +46,6 @@ export function readBaseUrl(text: string): BaseUrl | undefined {
   const version = path.endsWith('/v1.0') ? 'v1.0' : path.endsWith('/v2') ? 'v2' : undefined;
   return version && { server: serverOf(url), path, version };
 }
-
-export const serverOf = ({ protocol, hostname, port, host }: URL): Server => ({
-  protocol: protocol as Server['protocol'],
-  hostname: hostname.replace(/^\[(.*)\]$/, '$1'),
-  port,
-  host,
-});
 
 /** What {@link readBaseUrl} accepts, as the end of a sentence that begins with the name of a field or variable. */
 export const baseUrlRule =

@@ -5,10 +5,12 @@
 
 import http from 'node:http';
 import https from 'node:https';
+import type { Socket } from 'node:net';
 import zlib from 'node:zlib';
 import { Failure } from '../core/failure.ts';
 import { type HttpsProxy, ProxyAgent, ProxyFailure } from '../proxy.ts';
 import type { Server } from './base-url.ts';
+import { EarlyAgent } from './early-connection.ts';
 
 export type HttpRequest = {
   method: 'GET' | 'POST';
@@ -101,6 +103,8 @@ function connectionFailure(error: NodeJS.ErrnoException, host: string): Failure 
     : new Failure('AtlasUnavailable', `No connection to ${host}, or it broke (${code}).`);
 }
 
+const wasEarly = (agent: http.Agent, socket: Socket | null) => agent instanceof EarlyAgent && agent.wasEarly(socket);
+
 function exchange(request: HttpRequest, agent: http.Agent, signal: AbortSignal): Promise<HttpAnswer> {
   const { method, server, path, authorization, purpose, onSend, body } = request;
   const authenticated = authorization !== undefined;
@@ -129,7 +133,7 @@ function exchange(request: HttpRequest, agent: http.Agent, signal: AbortSignal):
     const fail = (error: NodeJS.ErrnoException) =>
       end(() => {
         if (signal.aborted) reject(signal.reason);
-        else if (outgoing.reusedSocket && !answered) reject(new DeadSocket());
+        else if ((outgoing.reusedSocket || wasEarly(agent, outgoing.socket)) && !answered) reject(new DeadSocket());
         else reject(connectionFailure(error, server.host));
       });
 
@@ -163,12 +167,12 @@ function exchange(request: HttpRequest, agent: http.Agent, signal: AbortSignal):
 }
 
 /** One pool of connections for one protocol, replaced as a whole as soon as it can't be trusted. */
-function createPool(newAgent: () => http.Agent) {
+function createPool<A extends http.Agent>(newAgent: () => A) {
   let agent = newAgent();
   let busy = 0;
   let lastUsed = 0;
 
-  const retire = (old: http.Agent) => {
+  const retire = (old: A) => {
     if (old !== agent) return;
     agent = newAgent();
     // Requests still under way on the old agent may end; their sockets are closed instead of kept.
@@ -192,30 +196,46 @@ function createPool(newAgent: () => http.Agent) {
     }
   };
 
-  return async (request: HttpRequest, signal: AbortSignal): Promise<HttpAnswer> => {
-    try {
-      return await run(request, signal);
-    } catch (error) {
-      if (!(error instanceof DeadSocket)) throw error;
-    }
-    try {
-      return await run(request, signal);
-    } catch (error) {
-      // In a burst, another call may already have opened, used and lost the socket that this one got.
-      throw error instanceof DeadSocket
-        ? new Failure('AtlasUnavailable', `Connections to ${request.server.host} keep breaking.`)
-        : error;
-    }
+  return {
+    /** Lets `open` put a connection into the pool, which is trusted from now on as one that was just used. */
+    prepare(open: (agent: A) => void): void {
+      lastUsed = Date.now();
+      open(agent);
+    },
+    async send(request: HttpRequest, signal: AbortSignal): Promise<HttpAnswer> {
+      try {
+        return await run(request, signal);
+      } catch (error) {
+        if (!(error instanceof DeadSocket)) throw error;
+      }
+      try {
+        return await run(request, signal);
+      } catch (error) {
+        // In a burst, another call may already have opened, used and lost the socket that this one got.
+        throw error instanceof DeadSocket
+          ? new Failure('AtlasUnavailable', `Connections to ${request.server.host} keep breaking.`)
+          : error;
+      }
+    },
   };
 }
 
-/** @returns a `Send` with connection pools of its own; it follows no redirects and never retries an answer */
-export function createHttpClient(proxy: HttpsProxy | undefined): Send {
-  const pools = {
-    'http:': createPool(() => new http.Agent({ keepAlive: true })),
-    'https:': createPool(() =>
-      proxy ? new ProxyAgent({ keepAlive: true }, proxy) : new https.Agent({ keepAlive: true }),
-    ),
+export type HttpClient = {
+  /** It has connection pools of its own, follows no redirects and never retries an answer. */
+  send: Send;
+  /** Opens a connection that the first request can use. Behind a proxy, and without TLS, it does nothing. */
+  connectEarly(server: Server): void;
+};
+
+export function createHttpClient(proxy: HttpsProxy | undefined): HttpClient {
+  const options = { keepAlive: true };
+  const plain = createPool(() => new http.Agent(options));
+  const direct = createPool(() => new EarlyAgent(options));
+  const secure = proxy ? createPool(() => new ProxyAgent(options, proxy)) : direct;
+  return {
+    send: (request, signal) => (request.server.protocol === 'https:' ? secure : plain).send(request, signal),
+    connectEarly(server) {
+      if (!proxy && server.protocol === 'https:') direct.prepare((agent) => agent.connectEarly(server));
+    },
   };
-  return (request, signal) => pools[request.server.protocol](request, signal);
 }

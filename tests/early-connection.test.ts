@@ -1,0 +1,226 @@
+/** The connection to Atlas that is opened before anybody asks: what it saves, and that it never costs an answer. */
+
+import { once } from 'node:events';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import tls from 'node:tls';
+import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
+import { makeCertificate, serveTls } from '../embedded/tls.ts';
+import { createHttpClient } from '../lib/atlas/http-client.ts';
+import { startFrozenProcess } from './support/frozen-process.ts';
+import {
+  allIsWell,
+  ask,
+  atlas,
+  captureOutput,
+  coldStart,
+  document,
+  secretId,
+  secretsManager,
+} from './support/harness.ts';
+
+const certificate = await makeCertificate(['DNS:localhost']);
+const portOf = (origin: string) => Number(new URL(origin).port);
+
+/** A reset closes it as well. */
+const closing = (socket: Socket) => new Promise((resolve) => socket.once('close', resolve));
+
+/** A way to the embedded Atlas, TLS included, that sees each connection and can be told what to do with it. */
+async function startWay(port = 0) {
+  if (!certificate) throw new Error('there is no openssl');
+  const near = await serveTls(certificate, portOf(atlas.origin));
+  const connections: Socket[] = [];
+  let seen = Promise.withResolvers<Socket>();
+  const way = {
+    /** What to do with a connection, by its number from 1; false: hand it on. */
+    intercept: (_number: number, _socket: Socket): boolean => false,
+    connections,
+    /** The next connection, as soon as TLS is through. */
+    next: () => seen.promise,
+  };
+  const server = createServer((client) => {
+    connections.push(client);
+    client.on('error', () => undefined);
+    if (way.intercept(connections.length, client)) return;
+    const inner = connect(near.port, 'localhost');
+    inner.on('error', () => undefined);
+    client.pipe(inner).pipe(client);
+    client.on('close', () => inner.destroy());
+    // The session tickets: the handshake is over on the server's side.
+    let records = 0;
+    inner.on('data', () => {
+      records += 1;
+      if (records < 2) return;
+      seen.resolve(client);
+      seen = Promise.withResolvers();
+    });
+  });
+  server.listen(port, 'localhost');
+  await once(server, 'listening');
+  onTestFinished(() => {
+    for (const socket of connections) socket.destroy();
+    near.close();
+    server.close();
+  });
+  const { port: itsPort } = server.address() as AddressInfo;
+  return Object.assign(way, { port: itsPort, url: `https://localhost:${itsPort}/api/atlas/v1.0` });
+}
+
+describe.skipIf(!certificate)('the early connection', () => {
+  const own = tls.getCACertificates();
+  beforeAll(() => certificate && tls.setDefaultCACertificates([...own, certificate.cert.toString()]));
+  afterAll(() => tls.setDefaultCACertificates(own));
+  beforeEach(allIsWell);
+
+  test('is there before anybody asks, and nothing is sent on it; the first question uses it', async () => {
+    const way = await startWay();
+    const opened = way.next();
+    const handler = await coldStart({ ATLAS_BASE_URL: way.url });
+    await opened;
+    expect(atlas.counters.requests).toBe(0);
+    expect(await ask(handler)).toEqual({ document });
+    expect(await ask(handler)).toEqual({ document });
+    expect(way.connections).toHaveLength(1);
+    expect(atlas.counters).toMatchObject({ requests: 3, challenges: 1 });
+  });
+
+  test('is waited for where the question comes first', async () => {
+    const way = await startWay();
+    const handler = await coldStart({ ATLAS_BASE_URL: way.url });
+    const answers = await Promise.all([ask(handler), ask(handler), ask(handler)]);
+    expect(answers).toEqual([{ document }, { document }, { document }]);
+    expect(way.connections).toHaveLength(3);
+    expect(atlas.counters.requests).toBe(4);
+  });
+
+  test('serves the access token of a service account as well', async () => {
+    const way = await startWay();
+    atlas.serviceAccounts['mdb_sa_id_early'] = 'mdb_sa_sk_early';
+    secretsManager.secrets[secretId] = JSON.stringify({ clientId: 'mdb_sa_id_early', clientSecret: 'mdb_sa_sk_early' });
+    expect(await ask(await coldStart({ ATLAS_BASE_URL: way.url }))).toEqual({ document });
+    expect(way.connections).toHaveLength(1);
+  });
+
+  test.each([
+    ['closed', (socket: Socket) => socket.destroy()],
+    ['reset', (socket: Socket) => socket.resetAndDestroy()],
+  ])('%s by Atlas before the first question: another one is opened, in the same attempt', async (_, close) => {
+    const way = await startWay();
+    const opened = way.next();
+    const output = captureOutput();
+    const handler = await coldStart({ ATLAS_BASE_URL: way.url, POWERTOOLS_LOG_LEVEL: 'INFO' });
+    close(await opened);
+    expect(await ask(handler)).toEqual({ document });
+    expect(way.connections).toHaveLength(2);
+    expect(output.lines().at(-1)).toMatchObject({ attempts: 1 });
+    expect(atlas.counters.requests).toBe(2);
+  });
+
+  test('reset while the process was frozen', async () => {
+    const way = await startWay();
+    const folder = mkdtempSync(join(tmpdir(), 'atlas-live-migration-'));
+    writeFileSync(join(folder, 'certificate.pem'), certificate?.cert ?? '');
+    vi.stubEnv('NODE_EXTRA_CA_CERTS', join(folder, 'certificate.pem'));
+    vi.stubEnv('ATLAS_BASE_URL', way.url);
+    const opened = way.next();
+    const environment = await startFrozenProcess();
+    const socket = await opened;
+    await environment.freeze();
+    socket.resetAndDestroy();
+    environment.thaw();
+    expect(await environment.ask(1)).toEqual([{ document }]);
+    await environment.end();
+    rmSync(folder, { recursive: true });
+  });
+
+  test('not trusted after a long freeze', async () => {
+    const way = await startWay();
+    const opened = way.next();
+    const handler = await coldStart({ ATLAS_BASE_URL: way.url });
+    await opened;
+    vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + 60_000 });
+    expect(await ask(handler)).toEqual({ document });
+    expect(way.connections).toHaveLength(2);
+  });
+
+  test('refused: as if it had not been tried', async () => {
+    const free = await freePort();
+    const handler = await coldStart({ ATLAS_BASE_URL: `https://localhost:${free}/api/atlas/v1.0` });
+    // The refusal is there before the server is.
+    const probe = connect(free, 'localhost');
+    await once(probe, 'error');
+    const way = await startWay(free);
+    expect(await ask(handler)).toEqual({ document });
+    expect(way.connections).toHaveLength(1);
+  });
+
+  test('silent: given up, and another one is opened in the same attempt', async () => {
+    const way = await startWay();
+    way.intercept = (number) => number === 1;
+    const output = captureOutput();
+    const handler = await coldStart({ ATLAS_BASE_URL: way.url, POWERTOOLS_LOG_LEVEL: 'INFO' });
+    expect(await ask(handler)).toEqual({ document });
+    expect(way.connections).toHaveLength(2);
+    expect(output.lines().at(-1)).toMatchObject({ attempts: 1, atlasRequests: 2 });
+  });
+
+  test('with a certificate for another host: the failure is the usual one, and nothing was sent', async () => {
+    const way = await startWay();
+    const handler = await coldStart({ ATLAS_BASE_URL: way.url.replace('localhost', '127.0.0.1') });
+    expect(await ask(handler)).toMatchObject({
+      failure: 'AtlasUnavailable',
+      detail: expect.stringContaining('(ERR_TLS_CERT_ALTNAME_INVALID)'),
+    });
+    expect(atlas.counters.requests).toBe(0);
+  });
+
+  test('to another server than the one that is asked: closed', async () => {
+    const [one, other] = [await startWay(), await startWay()];
+    const server = (port: number) =>
+      ({ protocol: 'https:', hostname: 'localhost', port: `${port}`, host: `localhost:${port}` }) as const;
+    const { send, connectEarly } = createHttpClient(undefined);
+    const opened = one.next();
+    connectEarly(server(one.port));
+    const closed = closing(await opened);
+    const request = { method: 'GET', purpose: 'question', path: '/', headers: [] } as const;
+    const answer = await send({ ...request, headers: [], server: server(other.port) }, new AbortController().signal);
+    expect(answer.status).toBeGreaterThan(0);
+    await closed;
+    expect([one.connections.length, other.connections.length]).toEqual([1, 1]);
+  });
+
+  test('closed where nobody asks', async () => {
+    const way = await startWay();
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    const opened = way.next();
+    await coldStart({ ATLAS_BASE_URL: way.url });
+    const socket = await opened;
+    const closed = closing(socket);
+    await vi.advanceTimersByTimeAsync(3000);
+    await closed;
+    expect(way.connections).toHaveLength(1);
+    expect(atlas.counters.requests).toBe(0);
+  });
+
+  test('not tried behind a proxy', async () => {
+    const way = await startWay();
+    await coldStart({ ATLAS_BASE_URL: way.url, HTTPS_PROXY: 'http://127.0.0.1:1' });
+    // Connections are accepted in turn: had there been an early one, it would come before this one.
+    const probe = connect(way.port, 'localhost');
+    await once(probe, 'connect');
+    probe.end('x');
+    await once(probe, 'close');
+    expect(way.connections).toHaveLength(1);
+  });
+});
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, 'localhost');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, 'close');
+  return port;
+}
