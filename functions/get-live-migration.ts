@@ -1,15 +1,15 @@
 /** The function `getLiveMigration`: reads the environment, builds the parts, hands them to each other. */
 
+// First of all: it begins what waits for the network.
+import '../lib/lambda/begin.ts';
 import { Logger } from '@aws-lambda-powertools/logger';
 import { Metrics } from '@aws-lambda-powertools/metrics';
 import middy from '@middy/core';
 import type { Context } from 'aws-lambda';
-import { commercialServer } from '../lib/atlas/base-url.ts';
 import { createAtlasClient } from '../lib/atlas/client.ts';
-import { createHttpClient } from '../lib/atlas/http-client.ts';
 import { createAnswerQuestion } from '../lib/core/answer-question.ts';
 import type { Question } from '../lib/core/question.ts';
-import { readConfiguration } from '../lib/lambda/configuration.ts';
+import { configuration, send } from '../lib/lambda/begin.ts';
 import { doors } from '../lib/lambda/doors.ts';
 import type { InvocationContext } from '../lib/lambda/invocation.ts';
 import { invocationLog } from '../lib/lambda/invocation-log.ts';
@@ -17,10 +17,6 @@ import { invocationMetrics, namespace } from '../lib/lambda/invocation-metrics.t
 import { readSecret } from '../lib/secret/format.ts';
 import { createSecretReader } from '../lib/secret/secrets-manager.ts';
 import { createCredentialsStore } from '../lib/secret/store.ts';
-
-const configuration = readConfiguration(process.env);
-const { send, connectEarly } = createHttpClient(configuration.proxy);
-connectEarly(configuration.baseUrl?.server ?? commercialServer);
 
 const credentials = createCredentialsStore(
   createSecretReader(configuration.proxy),
