@@ -31,17 +31,20 @@ export async function within<T>(
 ): Promise<T> {
   if (ms <= 0) throw tooLate();
   const controller = new AbortController();
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => {
+  return new Promise<T>((resolve, reject) => {
+    const working = work(controller.signal);
+    const timer = setTimeout(() => {
       const failure = tooLate();
       reject(failure);
       controller.abort(failure);
     }, ms);
+    const end = (settle: () => void) => {
+      clearTimeout(timer);
+      settle();
+    };
+    working.then(
+      (value) => end(() => resolve(value)),
+      (error) => end(() => reject(error)),
+    );
   });
-  try {
-    return await Promise.race([work(controller.signal), late]);
-  } finally {
-    clearTimeout(timer);
-  }
 }
