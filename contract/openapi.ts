@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { bundle, createConfig } from '@redocly/openapi-core';
 
 export type OpenApi = {
+  info: { version: string };
   servers: object[];
   security?: object[];
   paths: Record<string, { get: { security?: object[]; parameters: Parameter[]; responses: Record<string, Response> } }>;

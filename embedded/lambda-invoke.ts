@@ -33,9 +33,9 @@ export function lambdaContext(timeoutMs = functionTimeoutMs): Context {
 
 /** The function that an Invoke request names; empty for other requests. */
 function nameOf(target: string): string {
-  const { pathname } = new URL(target, 'http://lambda');
+  const path = URL.parse(target, 'http://lambda')?.pathname ?? '';
   try {
-    return decodeURIComponent(/^\/2015-03-31\/functions\/([^/]+)\/invocations$/.exec(pathname)?.[1] ?? '');
+    return decodeURIComponent(/^\/2015-03-31\/functions\/([^/]+)\/invocations$/.exec(path)?.[1] ?? '');
   } catch {
     return '';
   }
@@ -133,5 +133,5 @@ export async function startInvokeEndpoint(handler: LambdaHandler, port = 0) {
       ...(isTail && { 'x-amz-log-result': tailOf(lines, context, performance.now() - startedAt) }),
     });
   };
-  return serve((request, response) => void invoke(request, response), port);
+  return serve((request, response) => void invoke(request, response).catch(() => response.destroy()), port);
 }

@@ -123,8 +123,10 @@ function forward(request: IncomingMessage, response: ServerResponse, port: numbe
     response.writeHead(answer.statusCode ?? 502, answer.rawHeaders);
     pipeline(answer, response, () => undefined);
   });
-  // Either side may go away: the other one is then closed.
-  pipeline(request, forwarded, (error) => error && response.destroy());
+  forwarded.on('error', () => response.destroy());
+  // The client may go away before there is an answer.
+  response.on('close', () => response.writableFinished || forwarded.destroy());
+  request.pipe(forwarded);
 }
 
 /**
@@ -133,8 +135,10 @@ function forward(request: IncomingMessage, response: ServerResponse, port: numbe
  */
 export function startLocalApi(port: number, behind: number, { isEmbedded }: { isEmbedded: boolean }) {
   const reference = createReference(isEmbedded);
-  return serve(async (request, response) => {
-    const isAnswered = request.method === 'GET' && (await reference(request.url ?? '', response));
-    if (!isAnswered) forward(request, response, behind);
-  }, port);
+  const answer = async (request: IncomingMessage, response: ServerResponse) => {
+    const [path = ''] = request.url?.split('?') ?? [];
+    const isRead = request.method === 'GET' || request.method === 'HEAD';
+    if (!isRead || !(await reference(path, response))) forward(request, response, behind);
+  };
+  return serve((request, response) => void answer(request, response).catch(() => response.destroy()), port);
 }

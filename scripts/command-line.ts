@@ -32,7 +32,7 @@ export function readCommandLine<O extends Texts, T>(
     return judge(values as never, positionals);
   } catch (error) {
     // Of what parseArgs says, the first sentence names the option. It stands last, where it is seen.
-    const [sentence] = (error as Error).message.split(/\.? To specify/);
+    const [sentence] = (error as Error).message.split(/\.?\s+(?:To specify|Did you forget)/);
     console.error(`${usage}\n\n${sentence?.replace(/\.?$/, '.')}`);
     return process.exit(2);
   }

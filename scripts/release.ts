@@ -93,13 +93,18 @@ if (!readFileSync(join(root, 'CHANGELOG.md'), 'utf8').includes(`\n## [${version}
   console.error(`CHANGELOG.md has no section for version ${version}, which package.json names.`);
   process.exit(1);
 }
+const openApi = await bundleOpenApi();
+if (openApi.info.version !== version) {
+  console.error(`contract/openapi.yaml names version ${openApi.info.version}, and package.json ${version}.`);
+  process.exit(1);
+}
 rmSync(dist, { recursive: true, force: true });
 mkdirSync(dist);
 const write = (name: string, content: string | Buffer) => writeFileSync(join(dist, name), content);
 write('function.zip', (await packageService()).zip);
 await makeContractPackage(dist);
 write('iam-policy.json', json(require('../deploy/function-role.cjs').iamPolicy()));
-write('openapi.json', json(await bundleOpenApi()));
+write('openapi.json', json(openApi));
 write('sbom.cdx.json', json(await sbom()));
 write('LICENSES.txt', licenses(await bundledPackages()));
 const sums = readdirSync(dist)

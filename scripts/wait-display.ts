@@ -47,7 +47,7 @@ export function createDisplay(ids: string[], stream: NodeJS.WriteStream & Partia
   let drawn: string[] = [];
 
   // A table that is higher than the terminal can't be written over.
-  const isInPlace = stream.isTTY && process.env['TERM'] !== 'dumb' && ids.length + 2 < (stream.rows ?? 24);
+  const isInPlace = () => stream.isTTY && process.env['TERM'] !== 'dumb' && ids.length + 2 < (stream.rows ?? 24);
   const columns = () => stream.columns || 80;
 
   const hoursLeft = (id: string) => {
@@ -74,16 +74,16 @@ export function createDisplay(ids: string[], stream: NodeJS.WriteStream & Partia
   }
 
   function write(text: string, id?: string) {
-    const name = id && `${isInPlace && columns() < 60 ? short(id) : id} `;
+    const name = id && `${isInPlace() && columns() < 60 ? short(id) : id} `;
     const line = `${elapsed(Date.now() - startedAt)} ${name ?? ''}${text}`;
-    stream.write(`${isInPlace ? wrap(line, columns()) : line}\n`);
+    stream.write(`${isInPlace() ? wrap(line, columns()) : line}\n`);
   }
 
   /** A line that stays, with the time; on a terminal above the table. */
   function say(text: string, id?: string) {
     erase();
     write(text, id);
-    if (isInPlace) draw();
+    if (isInPlace()) draw();
   }
 
   return {
@@ -94,16 +94,17 @@ export function createDisplay(ids: string[], stream: NodeJS.WriteStream & Partia
 
     /** An answer. */
     answered(id: string, { status, lagTimeSeconds, readyForCutover }: Migration) {
-      failing.delete(id);
+      const isBack = failing.delete(id);
       if (!readyForCutover) readySince.delete(id);
       else if (!readySince.has(id)) readySince.set(id, Date.now());
       rows.set(id, `${status.padEnd(8)}  ${lagOf(lagTimeSeconds).padEnd(6)}  ${readiness(id, readyForCutover)}`);
-      if (isInPlace) draw();
+      if (isInPlace()) draw();
+      else if (isBack) say('answers again', id);
     },
 
     /** A change of the status, or of whether it is ready: the table shows it by itself. */
     changed(id: string, { status, lagTimeSeconds, readyForCutover }: Migration) {
-      if (isInPlace) return;
+      if (isInPlace()) return;
       say(`${status}, lag ${lagOf(lagTimeSeconds)}, ready: ${readiness(id, readyForCutover)}`, id);
     },
 
@@ -111,7 +112,7 @@ export function createDisplay(ids: string[], stream: NodeJS.WriteStream & Partia
     failed(id: string, name: string, detail: string) {
       rows.set(id, name);
       if (failing.get(id) === name) {
-        if (isInPlace) draw();
+        if (isInPlace()) draw();
         return;
       }
       failing.set(id, name);

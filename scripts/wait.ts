@@ -42,7 +42,8 @@ const { ids, isDemo, input, endpoint, stage, region } = readCommandLine(
     stage: text,
     region: { type: 'string', default: process.env['AWS_REGION'] || 'us-east-1' },
   },
-  ({ until, endpoint = 'http://127.0.0.1:3002', stage, region, ...options }, positionals) => {
+  ({ until, endpoint: given, stage, region, ...options }, positionals) => {
+    const endpoint = given ?? 'http://127.0.0.1:3002';
     const id = (field: string, value: string) => {
       if (/^[0-9a-f]{24}$/.test(value)) return value;
       throw new Error(`${field} must be 24 hexadecimal digits in lower case.`);
@@ -56,6 +57,7 @@ const { ids, isDemo, input, endpoint, stage, region } = readCommandLine(
       if (!/^https?:/.test(endpoint) || !URL.canParse(endpoint)) throw new Error('--endpoint must be a URL.');
     } else {
       if (!/^[\w-]+$/.test(stage)) throw new Error('--stage must be the name of a stage.');
+      if (given !== undefined) throw new Error('--endpoint is for npm start: leave it out with --stage.');
       if (!options['group-id']) throw new Error('--group-id is needed with --stage.');
     }
     if (until !== 'TERMINAL' && until !== 'READY_FOR_CUTOVER')
@@ -91,10 +93,10 @@ const lambda = new LambdaClient(
       },
 );
 
-type LambdaError = Error & { $metadata?: { httpStatusCode?: number } };
+type LambdaError = Error & { code?: string; $metadata?: { httpStatusCode?: number } };
 
 /** What it means that an invocation does not get to the function, and what to do. */
-function whyNot({ name, $metadata }: LambdaError): string {
+function whyNot({ name, code, $metadata }: LambdaError): string {
   const status = $metadata?.httpStatusCode;
   if (!stage) {
     return status
@@ -108,7 +110,9 @@ function whyNot({ name, $metadata }: LambdaError): string {
   if (name === 'CredentialsProviderError')
     return 'No AWS credentials were found. Sign in (aws sso login, aws configure), or set AWS_PROFILE.';
   if (status === 403) return `AWS does not accept your credentials (${name}). Sign in again.`;
-  return `Lambda can't be reached in ${region} (${name}). Check the network and the region.`;
+  if (status === 429) return `Lambda throttles ${deployedName}. It is asked again.`;
+  if (status) return `Lambda does not invoke ${deployedName} (${status} ${name}). It is asked again.`;
+  return `Lambda can't be reached in ${region} (${code ?? name}). Check the network and the region.`;
 }
 
 const display = createDisplay(ids);
@@ -118,9 +122,17 @@ function printDocuments() {
   for (const id of ids) if (documents.has(id)) console.log(JSON.stringify(documents.get(id)));
 }
 
+function parse(text: string) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}
+
 let wasReached = false;
 /** @throws TaskError, as Step Functions sees what went wrong */
-async function invoke(payload: unknown): Promise<LiveMigration> {
+async function invoke(payload: unknown): Promise<LiveMigration | null> {
   const command = new InvokeCommand({ FunctionName: deployedName, Payload: JSON.stringify(payload) });
   const { FunctionError, Payload } = await lambda.send(command).catch((error: LambdaError) => {
     const status = error.$metadata?.httpStatusCode ?? 0;
@@ -130,12 +142,15 @@ async function invoke(payload: unknown): Promise<LiveMigration> {
       display.say(whyNot(error));
       process.exit(1);
     }
-    throw new TaskError(`Lambda.${error.name}`, JSON.stringify({ errorMessage: whyNot(error) }));
+    // As Step Functions names them.
+    const name = status ? error.name : 'SdkClientException';
+    throw new TaskError(`Lambda.${name}`, JSON.stringify({ errorMessage: whyNot(error) }));
   });
   wasReached = true;
-  const answer = JSON.parse(Buffer.from(Payload ?? []).toString());
-  if (FunctionError) throw new TaskError(answer.errorType, JSON.stringify(answer));
-  return answer;
+  const answer = parse(Buffer.from(Payload ?? []).toString());
+  if (!FunctionError) return answer;
+  const { errorType = 'Lambda.Unknown', errorMessage = 'The function failed without a word.' } = answer ?? {};
+  throw new TaskError(errorType, JSON.stringify({ ...answer, errorMessage }));
 }
 
 type Outcome = { label: string; exitCode: number };
@@ -144,15 +159,14 @@ type Outcome = { label: string; exitCode: number };
 async function follow(liveMigrationId: string): Promise<Outcome> {
   const { startWait, stop } = createWaiting({
     async invoke(payload) {
-      try {
-        const document = await invoke(payload);
-        display.answered(liveMigrationId, document);
-        return document;
-      } catch (error) {
-        const { name, message } = error as TaskError;
-        display.failed(liveMigrationId, name, JSON.parse(message).errorMessage);
+      const document = await invoke(payload).catch((error: TaskError) => {
+        display.failed(liveMigrationId, error.name, JSON.parse(error.message).errorMessage);
         throw error;
-      }
+      });
+      // The state machine asks again where it is no document.
+      if (typeof document?.status === 'string') display.answered(liveMigrationId, document);
+      else display.failed(liveMigrationId, 'NoDocument', 'The function answered with something else.');
+      return document;
     },
     putEvent({ Detail }: Entry) {
       if ('previousStatus' in Detail) display.changed(liveMigrationId, Detail);

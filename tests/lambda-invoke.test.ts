@@ -81,13 +81,14 @@ test.each([
 
 test('of a long log, the last 4 KB come', async () => {
   const talkative = await startInvokeEndpoint(async () => {
-    process.stdout.write(`${'x'.repeat(5000)}\n`);
+    process.stdout.write(`${'y'.repeat(100)}${'x'.repeat(5000)}\n`);
+    process.stdout.write('last\n');
   });
   vi.stubEnv('AWS_ENDPOINT_URL_LAMBDA', talkative.origin);
   const { log = '' } = await invoke({ LogType: 'Tail' });
   await talkative.close();
   expect(log).toHaveLength(4096);
-  expect(log).toMatch(/^x+\nEND RequestId.*\nREPORT .*\n$/);
+  expect(log).toMatch(/^x+\nlast\nEND RequestId.*\nREPORT .*\n$/);
 });
 
 describe('the function is found by', () => {

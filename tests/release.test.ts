@@ -119,11 +119,17 @@ test('iam-policy.json is what the deployed function may do', async () => {
   expect(filled).toEqual(deployed);
 });
 
-test('a version that CHANGELOG.md does not tell of is not released', async () => {
+test('a version that CHANGELOG.md does not tell of, or openapi.yaml does not name, is not released', async () => {
   const folder = checkout('unfinished');
   const changelog = readFileSync(join(folder, 'CHANGELOG.md'), 'utf8');
   writeFileSync(join(folder, 'CHANGELOG.md'), changelog.replace(`## [${version}]`, '## [9.9.9]'));
   await expect(release(folder, '022', {})).rejects.toMatchObject({
     stderr: `CHANGELOG.md has no section for version ${version}, which package.json names.\n`,
+  });
+  writeFileSync(join(folder, 'CHANGELOG.md'), changelog);
+  const openApi = readFileSync(join(folder, 'contract/openapi.yaml'), 'utf8');
+  writeFileSync(join(folder, 'contract/openapi.yaml'), openApi.replace(`version: ${version}`, 'version: 9.9.9'));
+  await expect(release(folder, '022', {})).rejects.toMatchObject({
+    stderr: `contract/openapi.yaml names version 9.9.9, and package.json ${version}.\n`,
   });
 });

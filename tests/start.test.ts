@@ -133,6 +133,27 @@ describe('the API reference at the root of the local API', () => {
     expect(await Promise.all(got)).toEqual(failureNames.filter((name) => name !== 'InternalError'));
   });
 
+  test('no request ends it, and neither does a client that goes away', async () => {
+    const origin = await open();
+    const { host, port } = new URL(origin);
+    const question = '/groups/5f1b2c3d4e5f6a7b8c9d0e1f/liveMigrations/fa11ed000000000000000504';
+    const raw = async (text: string) => {
+      const socket = connect(Number(port), '127.0.0.1');
+      await once(socket, 'connect');
+      socket.write(`${text}\r\nhost: ${host}\r\n\r\n`);
+      return socket;
+    };
+    const slow = await raw(`GET ${question} HTTP/1.1`);
+    slow.destroy();
+    const gone = Array.from({ length: 20 }, () => raw(`GET ${question.replace('504', '403')} HTTP/1.1`));
+    for (const socket of await Promise.all(gone)) socket.destroy();
+    (await raw('GET // HTTP/1.1')).destroy();
+    // As long as the question takes that nobody waits for any more.
+    expect((await fetch(`${origin}${question}`)).status).toBe(504);
+    expect((await fetch(`${origin}/?x=1`)).status).toBe(200);
+    expect((await fetch(`${origin}/openapi.json`, { method: 'HEAD' })).status).toBe(200);
+  });
+
   const browser = ['chromium', 'chromium-browser', 'google-chrome']
     .flatMap((name) => (process.env['PATH'] ?? '').split(delimiter).map((folder) => join(folder, name)))
     .find((path) => existsSync(path));
@@ -152,7 +173,8 @@ describe('the API reference at the root of the local API', () => {
         page.on('pageerror', ({ message }) => errors.push(message));
         page.on('console', (message) => message.type() === 'error' && errors.push(message.text()));
         page.on('request', (request) => hosts.add(new URL(request.url()).origin));
-        await page.goto(`${origin}/`);
+        const loaded = await page.goto(`${origin}/`);
+        expect(loaded?.headers()['content-security-policy']).toMatch(/^default-src 'self';/);
         await page.getByRole('button', { name: 'Execute' }).click();
         const answer = page.locator('.live-responses-table .response');
         await answer.waitFor();
@@ -322,6 +344,10 @@ test('nothing of the machine reaches the function, and odd requests end no serve
       body: '{}',
     });
   expect((await invoke('%zz')).status).toBe(404);
+  const odd = connect(lambdaPort, '127.0.0.1');
+  await once(odd, 'connect');
+  odd.end('GET // HTTP/1.1\r\nhost: x\r\n\r\n');
+  expect(String((await once(odd, 'data'))[0])).toContain('404 Not Found');
   expect((await invoke('forgetLiveMigration')).status).toBe(404);
   expect((await invoke('atlas-live-migration-dev-getLiveMigration%3Alive')).status).toBe(200);
   expect((await fetch(url)).status).toBe(200);

@@ -109,7 +109,9 @@ test('a failure is said once, and again only after an answer', async () => {
   expect(linesOf(err).map((line) => line.replace(`${liveMigrationId} `, '').split(/[,:]/)[0])).toEqual([
     'WORKING',
     'AtlasAccessDenied',
+    'answers again',
     'AtlasAccessDenied',
+    'answers again',
     'COMPLETE',
     '1 live migration',
   ]);
@@ -181,6 +183,35 @@ test('nobody there is 1, and says what to do', async () => {
   });
 });
 
+test('npm start may end and begin again meanwhile', async () => {
+  atlasSays({ status: 'WORKING' });
+  const handler = await coldStart();
+  const first = await startInvokeEndpoint(handler);
+  const child = start([liveMigrationId, '--poll-seconds', '1', '--endpoint', first.origin]);
+  const says = (words: string) => expect.poll(() => child.text.err, { timeout: 20_000 }).toContain(words);
+  await says('WORKING');
+  await first.close();
+  await says('Lambda.SdkClientException: Nothing answers at');
+  const again = await startInvokeEndpoint(handler, Number(new URL(first.origin).port));
+  await says('answers again');
+  atlas.reply = () => ({ status: 200, body: { _id: liveMigrationId, status: 'COMPLETE' } });
+  const [code] = await once(child, 'close');
+  await again.close();
+  expect(code).toBe(0);
+});
+
+test.each(['', 'null', '<h1>', '[]'])('an answer that is no document leads to the next poll: "%s"', async (odd) => {
+  let count = 0;
+  const server = await serve((_, response) => {
+    count += 1;
+    response.end(count === 2 ? odd : JSON.stringify({ id: liveMigrationId, status: count < 4 ? 'NEW' : 'COMPLETE' }));
+  });
+  const { code, err } = await wait('--endpoint', server.origin);
+  await server.close();
+  expect(code).toBe(0);
+  expect(err).toContain('NoDocument');
+});
+
 test('Ctrl-C is 130', async () => {
   atlasSays({ status: 'WORKING' });
   const child = start([liveMigrationId, '--endpoint', endpoint.origin]);
@@ -223,22 +254,27 @@ describe('deployed ones (--stage), by direct invocation', () => {
       403,
       'Your identity needs lambda:InvokeFunction on atlas-live-migration-prod-getLiveMigration.',
     ],
-    ['ResourceNotFoundException', 404, 'There is no function atlas-live-migration-prod-getLiveMigration in us-east-1.'],
+    [
+      'ResourceNotFoundException',
+      404,
+      'There is no function atlas-live-migration-prod-getLiveMigration in eu-central-1.',
+    ],
     ['ExpiredTokenException', 403, 'AWS does not accept your credentials (ExpiredTokenException). Sign in again.'],
   ])('%s at the first question ends it with what to do', async (name, status, sentence) => {
     const asked: string[] = [];
     const aws = await serve((request, response) => {
-      asked.push(request.url ?? '');
+      asked.push(request.url ?? '', /\/([\w-]+)\/lambda\//.exec(request.headers.authorization ?? '')?.[1] ?? '');
       response.writeHead(status, { 'x-amzn-errortype': name, 'content-type': 'application/json' }).end('{}');
     });
-    const { code, out, err } = await follow(aws.origin);
+    const { code, out, err } = await follow(aws.origin, '--region', 'eu-central-1');
     await aws.close();
     expect({ code, out, lines: linesOf(err) }).toEqual({
       code: 1,
       out: '',
       lines: [expect.stringContaining(sentence)],
     });
-    expect(asked).toEqual(['/2015-03-31/functions/atlas-live-migration-prod-getLiveMigration/invocations']);
+    const path = '/2015-03-31/functions/atlas-live-migration-prod-getLiveMigration/invocations';
+    expect(asked).toEqual([path, 'eu-central-1']);
   });
 
   test('no network is said, and no credentials', async () => {
@@ -269,7 +305,7 @@ describe('deployed ones (--stage), by direct invocation', () => {
     const { code, err } = await follow(busy.origin, '--poll-seconds', '1');
     await busy.close();
     expect(code).toBe(0);
-    expect(linesOf(err)[0]).toContain('Lambda.TooManyRequestsException');
+    expect(linesOf(err)[0]).toContain('Lambda.TooManyRequestsException: Lambda throttles');
   });
 });
 
@@ -283,6 +319,8 @@ test.each([
   [['--give-up-after-seconds', '0'], '--give-up-after-seconds must be a whole number from 1 to 7776000.'],
   [['--until', 'FOO'], '--until must be TERMINAL or READY_FOR_CUTOVER.'],
   [['--endpoint', 'foo'], '--endpoint must be a URL.'],
+  [['--group-id', '--until', 'TERMINAL'], "Option '--group-id' argument is ambiguous."],
+  [['--stage', 'prod', '--endpoint', 'http://127.0.0.1:1'], '--endpoint is for npm start'],
   [['--stage', 'a b'], '--stage must be the name of a stage.'],
   [['--stage', 'prod', liveMigrationId], '--group-id is needed with --stage.'],
   [['--stage', 'prod', '--group-id', groupId], 'An ID is needed with --stage.'],
@@ -316,8 +354,12 @@ describe('on a terminal', () => {
       return true;
     };
     let cursor = 0;
+    moveTo = (line) => {
+      cursor = line;
+    };
     return { stream: { isTTY: true, columns, rows, write } as never, lines };
   }
+  let moveTo: (line: number) => void;
   const ids = ['7e68e12770616e75e6df43d0', '7e68e12770616e75e6df43d1'];
   const [first = '', second = ''] = ids;
   const working = { status: 'WORKING', lagTimeSeconds: 600, readyForCutover: false } as const;
@@ -384,6 +426,22 @@ describe('on a terminal', () => {
       working,
     );
     expect(lines.map((line) => line.slice(0, 9))).toEqual(['ID       ', '11111111…', '22222222…', '']);
+  });
+
+  test('a terminal that becomes narrower or lower', () => {
+    const { stream, lines } = terminal(80);
+    const display = createDisplay(ids, stream);
+    display.answered(first, working);
+    // It breaks the lines that were written.
+    const broken = lines.flatMap((line) => line.match(/.{1,25}/g) ?? ['']);
+    Object.assign(stream, { columns: 25 });
+    lines.splice(0, lines.length, ...broken);
+    moveTo(broken.length - 1);
+    display.answered(first, { ...working, lagTimeSeconds: 5 });
+    expect(lines.filter((line) => line.startsWith('ID'))).toHaveLength(1);
+    Object.assign(stream, { rows: 3 });
+    display.answered(first, { ...working, lagTimeSeconds: 4 });
+    expect(lines.filter((line) => line.startsWith('ID'))).toHaveLength(1);
   });
 
   test('more of them than the terminal has lines, and a terminal that can do nothing, get plain lines', () => {
