@@ -57,7 +57,7 @@ test('the installation script of the API reference reports nothing: npm before 1
   });
   expect({ status, output: stdout + stderr }).toEqual({
     status: 0,
-    output: expect.stringContaining('Scarf has been disabled via a package.json'),
+    output: expect.stringContaining('User has opted out'),
   });
 });
 

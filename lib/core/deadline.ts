@@ -32,7 +32,7 @@ export async function within<T>(
   if (ms <= 0) throw tooLate();
   const controller = new AbortController();
   return new Promise<T>((resolve, reject) => {
-    const working = work(controller.signal);
+    // Before the work begins: of two limits that end at the same time, that of the caller comes before that of the work.
     const timer = setTimeout(() => {
       const failure = tooLate();
       reject(failure);
@@ -42,7 +42,8 @@ export async function within<T>(
       clearTimeout(timer);
       settle();
     };
-    working.then(
+    const begin = async () => work(controller.signal);
+    begin().then(
       (value) => end(() => resolve(value)),
       (error) => end(() => reject(error)),
     );
