@@ -118,6 +118,19 @@ describe.skipIf(!certificate)('the early connection', () => {
     expect(atlas.counters.requests).toBe(2);
   });
 
+  test('closed by Atlas, which the function has noticed: no request is lost on it', async () => {
+    const way = await startWay();
+    const opened = way.next();
+    const output = captureOutput();
+    const handler = await coldStart({ ATLAS_BASE_URL: way.url, POWERTOOLS_LOG_LEVEL: 'INFO' });
+    const socket = await opened;
+    socket.end();
+    // The other side closes, too.
+    await closing(socket);
+    expect(await ask(handler)).toEqual({ document });
+    expect(output.lines().at(-1)).toMatchObject({ attempts: 1, atlasRequests: 2 });
+  });
+
   test('reset while the process was frozen', async () => {
     const way = await startWay();
     const folder = mkdtempSync(join(tmpdir(), 'atlas-live-migration-'));
@@ -180,6 +193,8 @@ describe.skipIf(!certificate)('the early connection', () => {
     const [one, other] = [await startWay(), await startWay()];
     const server = (port: number) =>
       ({ protocol: 'https:', hostname: 'localhost', port: `${port}`, host: `localhost:${port}` }) as const;
+    // So that it is not its own time limit that closes it.
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
     const { send, connectEarly } = createHttpClient(undefined);
     const opened = one.next();
     connectEarly(server(one.port));
