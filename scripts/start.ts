@@ -1,7 +1,7 @@
 /** `npm start`: the whole product on this machine, with an embedded Atlas and Secrets Manager unless told otherwise. */
 
 import { once } from 'node:events';
-import { type AddressInfo, connect, createServer } from 'node:net';
+import { connect, createServer } from 'node:net';
 import { devNull } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -9,6 +9,7 @@ import { startEmbeddedAtlas } from '../embedded/atlas.ts';
 import { demoGroupId, demoIds, demoProjects } from '../embedded/demo-migrations.ts';
 import { type ChallengeName, challengeForms } from '../embedded/digest-verifier.ts';
 import { failOnDemand, failuresOnDemand } from '../embedded/failures-on-demand.ts';
+import { freePort } from '../embedded/http-server.ts';
 import { functionName, startInvokeEndpoint } from '../embedded/lambda-invoke.ts';
 import { startLocalApi } from '../embedded/local-api.ts';
 import { startEmbeddedSecretsManager } from '../embedded/secrets-manager.ts';
@@ -49,14 +50,6 @@ async function obstacle(port: number): Promise<string | undefined> {
   }
   probe.close();
   return undefined;
-}
-
-async function freePort(): Promise<number> {
-  const probe = createServer().listen(0, '127.0.0.1');
-  await once(probe, 'listening');
-  const { port } = probe.address() as AddressInfo;
-  probe.close();
-  return port;
 }
 
 /** Tells now, and not in the middle of the start, which ports are taken, and the command that would work. */

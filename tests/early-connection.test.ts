@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import tls from 'node:tls';
 import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
+import { freePort } from '../embedded/http-server.ts';
 import { makeCertificate, serveTls } from '../embedded/tls.ts';
 import { createHttpClient } from '../lib/atlas/http-client.ts';
 import { startFrozenProcess } from './support/frozen-process.ts';
@@ -230,12 +231,3 @@ describe.skipIf(!certificate)('the early connection', () => {
     expect(way.connections).toHaveLength(1);
   });
 });
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, 'localhost');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
-}

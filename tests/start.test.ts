@@ -10,19 +10,11 @@ import { delimiter, join } from 'node:path';
 import { promisify } from 'node:util';
 import playwright from 'playwright-core';
 import { afterEach, describe, expect, test } from 'vitest';
+import { freePort } from '../embedded/http-server.ts';
 import { failureNames } from '../lib/core/failure.ts';
 
 const root = join(import.meta.dirname, '..');
 const running: ChildProcess[] = [];
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
-}
 
 /** Starts it, and returns what it has printed when `until` was printed or it ended. */
 async function start(args: string[], environment: Record<string, string> = {}, until = 'log lines follow') {
