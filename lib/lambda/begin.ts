@@ -8,7 +8,6 @@ import { createHttpClient } from '../atlas/http-client.ts';
 import { readConfiguration } from './configuration.ts';
 
 export const configuration = readConfiguration(process.env);
-const { send, connectEarly } = createHttpClient(configuration.proxy);
-connectEarly(configuration.baseUrl?.server ?? commercialServer);
-
-export { send };
+const httpClient = createHttpClient(configuration.proxy);
+httpClient.connectEarly(configuration.baseUrl?.server ?? commercialServer);
+export const { send } = httpClient;
