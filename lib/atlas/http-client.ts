@@ -124,25 +124,20 @@ function exchange(request: HttpRequest, agent: http.Agent, signal: AbortSignal):
       headers,
       agent,
     });
-    const abort = () => outgoing.destroy(signal.reason);
-    const end = (settle: () => void) => {
-      signal.removeEventListener('abort', abort);
-      settle();
-    };
     let answered = false;
-    const fail = (error: NodeJS.ErrnoException) =>
-      end(() => {
-        if (signal.aborted) reject(signal.reason);
-        else if ((outgoing.reusedSocket || wasEarly(agent, outgoing.socket)) && !answered) reject(new DeadSocket());
-        else reject(connectionFailure(error, server.host));
-      });
+    const fail = (error: NodeJS.ErrnoException) => {
+      if (signal.aborted) reject(signal.reason);
+      else if ((outgoing.reusedSocket || wasEarly(agent, outgoing.socket)) && !answered) reject(new DeadSocket());
+      else reject(connectionFailure(error, server.host));
+    };
 
-    signal.addEventListener('abort', abort, { once: true });
+    // Never removed: the signal lives no longer than the attempt, and a request that has ended can't be destroyed.
+    signal.addEventListener('abort', () => outgoing.destroy(signal.reason), { once: true });
     outgoing.on('error', fail);
     // A switch of protocols that nobody asked for: its connection is no use, its status is an answer like any other.
     outgoing.on('upgrade', ({ statusCode: status = 101, headers: answerHeaders }, socket) => {
       socket.destroy();
-      end(() => resolve({ status, authenticated, headers: answerHeaders, body: '' }));
+      resolve({ status, authenticated, headers: answerHeaders, body: '' });
     });
     outgoing.on('response', (incoming) => {
       answered = true;
@@ -154,12 +149,12 @@ function exchange(request: HttpRequest, agent: http.Agent, signal: AbortSignal):
         length += chunk.length;
         chunks.push(chunk);
         if (length <= limits.bodyBytes) return;
-        end(() => resolve({ status, authenticated, headers: answerHeaders, body: '', flaw: tooLong }));
+        resolve({ status, authenticated, headers: answerHeaders, body: '', flaw: tooLong });
         outgoing.destroy();
       });
       incoming.on('end', () => {
         const decoded = decode(Buffer.concat(chunks), answerHeaders['content-encoding']);
-        end(() => resolve({ status, authenticated, headers: answerHeaders, ...decoded }));
+        resolve({ status, authenticated, headers: answerHeaders, ...decoded });
       });
     });
     outgoing.end(body);

@@ -96,7 +96,7 @@ export function createCredentialsStore(
     return projectNotFound(groupId, error.denied, call);
   };
 
-  const idFor = (groupId: string) => secretId.replaceAll('{groupId}', groupId);
+  const idFor = (groupId: string) => (isPerProject ? secretId.replaceAll('{groupId}', groupId) : secretId);
 
   const read = (id: string, mostMs: number, { deadline, usage }: Call): Promise<Held> => {
     const ms = Math.min(mostMs, deadline.msLeft());
