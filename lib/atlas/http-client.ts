@@ -6,7 +6,6 @@
 import http from 'node:http';
 import https from 'node:https';
 import type { Socket } from 'node:net';
-import zlib from 'node:zlib';
 import { Failure } from '../core/failure.ts';
 import { type HttpsProxy, ProxyAgent, ProxyFailure } from '../proxy.ts';
 import type { Server } from './base-url.ts';
@@ -60,7 +59,9 @@ const tooLong = 'is longer than 128 KiB';
 const utf8 = new TextDecoder('utf-8', { fatal: true });
 const zlibOptions = { maxOutputLength: limits.bodyBytes };
 
-const gunzip = (bytes: Buffer) => zlib.gunzipSync(bytes, zlibOptions);
+/** Loaded with the first compressed answer, if there is one: it takes some milliseconds. */
+const zlib = () => process.getBuiltinModule('node:zlib');
+const gunzip = (bytes: Buffer) => zlib().gunzipSync(bytes, zlibOptions);
 
 const decoders = new Map<string, (bytes: Buffer) => Buffer>([
   ['identity', (bytes) => bytes],
@@ -71,11 +72,11 @@ const decoders = new Map<string, (bytes: Buffer) => Buffer>([
   [
     'deflate',
     (bytes) =>
-      (bytes[0] ?? 0) % 16 === 8 ? zlib.inflateSync(bytes, zlibOptions) : zlib.inflateRawSync(bytes, zlibOptions),
+      (bytes[0] ?? 0) % 16 === 8 ? zlib().inflateSync(bytes, zlibOptions) : zlib().inflateRawSync(bytes, zlibOptions),
   ],
 ]);
 
-/** An encoding that was not asked for, and bytes that are not in theirs, are a flaw. */
+/** Some servers compress whatever they are asked for. Another encoding, and bytes that are not in theirs, are a flaw. */
 function decode(body: Buffer, encoding = 'identity'): Pick<HttpAnswer, 'body' | 'flaw'> {
   let bytes: Buffer | undefined;
   try {
@@ -110,7 +111,8 @@ function exchange(request: HttpRequest, agent: http.Agent, signal: AbortSignal):
   const authenticated = authorization !== undefined;
   return new Promise((resolve, reject) => {
     signal.throwIfAborted();
-    const headers = ['host', server.host, ...request.headers, 'accept-encoding', 'gzip, deflate'];
+    // A document has some hundred bytes: to unpack it takes longer than to receive it.
+    const headers = ['host', server.host, ...request.headers, 'accept-encoding', 'identity'];
     if (authorization) headers.push('authorization', authorization());
     if (body !== undefined) headers.push('content-length', String(Buffer.byteLength(body)));
     onSend?.(purpose);
