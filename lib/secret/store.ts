@@ -6,6 +6,7 @@ import type { CredentialsSource } from '../core/answer-question.ts';
 import { type Call, timed } from '../core/call.ts';
 import { within } from '../core/deadline.ts';
 import { Failure } from '../core/failure.ts';
+import { remember } from '../remember.ts';
 import { singleFlight } from '../single-flight.ts';
 import { type ReadSecretText, UnreadableSecret } from './secrets-manager.ts';
 
@@ -16,19 +17,10 @@ const limits = {
   refreshMs: 1000,
   /** Between two readings of a secret that could not be refreshed, was refused by Atlas, or could not be read. */
   cooldownMs: 10_000,
-  /** Secrets kept at once, where each project has its own. */
-  secrets: 1000,
 };
 
 /** A call ran out of its own time, which says nothing of the secret. */
 class OutOfTime extends Failure {}
-
-/** Sets an entry of a map of limited size, in which the first entry is the one not set for longest. */
-function remember<T>(map: Map<string, T>, key: string, value: T): void {
-  map.delete(key);
-  map.set(key, value);
-  if (map.size > limits.secrets) map.delete(map.keys().next().value ?? '');
-}
 
 export type CredentialsStore = CredentialsSource<Credentials> & {
   /**
