@@ -1,0 +1,208 @@
+/**
+ * Work that many processes want done is done by one of them; the others get its result. A result is an entry in a store that
+ * all of them read. A process that finds no entry that is good enough takes a lease on the key, works, and writes an entry;
+ * a process that finds another's lease waits and reads again. That loop is all: what the work is, and what makes an entry
+ * good, the caller knows.
+ */
+
+import { randomUUID } from 'node:crypto';
+import { within } from '../core/deadline.ts';
+import { remember } from '../remember.ts';
+
+const limits = {
+  /** One call of the store, with its own second attempt. */
+  storeMs: 2200,
+  /** What a call of the store may take of a caller that has no time left: without it, no lease would be given back. */
+  graceMs: 200,
+  /** After a failure, the store is left alone for this long. */
+  pauseMs: 10_000,
+  /** Between two readings of a caller that waits; grows to the second figure, since a partition bears 3,000 readings a second. */
+  pollMs: 100,
+  longestPollMs: 300,
+  /** The clocks of two processes may differ by this much. */
+  clockMs: 1000,
+  /** A store that refuses leases that nobody has would never end. */
+  refusals: 3,
+};
+
+/** A result in the store. The id tells it from each other entry under its key. */
+export type Entry = { id: string; text: string };
+
+export type Store = {
+  /** @param consistent whether every write before it must be seen; it costs twice as much then */
+  read(
+    key: string,
+    consistent: boolean,
+    signal: AbortSignal,
+  ): Promise<{ entry?: Entry; lease?: { owner: string; until: number } }>;
+  /**
+   * Takes the lease from `now` on, unless another has it or the entry is no longer the one that was seen. A lease that ends
+   * after `latest` can't be right, and counts as none.
+   *
+   * @returns whether it was taken
+   */
+  lease(
+    key: string,
+    lease: { owner: string; now: number; until: number; latest: number; seen: string | undefined },
+    signal: AbortSignal,
+  ): Promise<boolean>;
+  /** Gives the lease back, with an entry whose id is the owner, or without one. Where it has ended, nothing happens. */
+  release(
+    key: string,
+    lease: { owner: string; now: number; text: string | undefined },
+    signal: AbortSignal,
+  ): Promise<void>;
+};
+
+/** Milliseconds since the epoch, and a pause. */
+export type Clock = { now(): number; sleep(ms: number): Promise<void> };
+
+/** Work that may be shared, as one caller sees it. */
+export type Task<T> = {
+  key: string;
+  /** Milliseconds that the work takes at most, and that its lease lasts. */
+  workMs: number;
+  leaseMs: number;
+  /** Milliseconds that this caller has. */
+  msLeft(): number;
+  /** @returns undefined where the entry is not good enough for this caller */
+  judge(entry: Entry): T | undefined;
+  /** Does the work. What it throws is this caller's alone; what others shall know as well, it returns. */
+  work(): Promise<{ value: T; text: string }>;
+  /** Is told of each call of the store: that it was answered, or its failure. */
+  onStore(failure?: unknown): void;
+};
+
+export type Result<T> = { value: T; from: 'work' | 'memory' | 'store'; id: string };
+
+class TooLate extends Error {
+  override readonly name = 'TimeoutError';
+}
+
+/** @param opening the store, which is opened while the rest of the process starts */
+export function createSharing(opening: Promise<Store>, clock: Clock) {
+  const memory = new Map<string, Entry>();
+  /** The work of this process by key; each promise tells whether there is an entry of it. */
+  const underWay = new Map<string, Promise<boolean>>();
+  let pausedAt = Number.NEGATIVE_INFINITY;
+  opening.catch(() => undefined);
+
+  const isPaused = () => {
+    const age = clock.now() - pausedAt;
+    return age >= 0 && age < limits.pauseMs;
+  };
+
+  /** @returns undefined where the store can't be used; that is never the caller's failure */
+  const useStore = async <R>(
+    { msLeft, onStore }: Pick<Task<unknown>, 'msLeft' | 'onStore'>,
+    use: (store: Store, signal: AbortSignal) => Promise<R>,
+  ): Promise<R | undefined> => {
+    if (isPaused()) return undefined;
+    const ms = Math.min(limits.storeMs, msLeft() + limits.graceMs);
+    const tooLate = () => new TooLate();
+    try {
+      const result = await within(ms, tooLate, async (signal) => use(await opening, signal));
+      onStore();
+      return result;
+    } catch (error) {
+      // A caller in a hurry says nothing about the store.
+      if (error instanceof TooLate && ms < limits.storeMs) return undefined;
+      pausedAt = clock.now();
+      onStore(error);
+      return undefined;
+    }
+  };
+
+  /** Waits until there is a result, or until this caller has the lease or should work without one. */
+  const waitOrLease = async <T>(task: Task<T>, owner: string): Promise<Result<T> | 'leased' | 'alone'> => {
+    const { key, leaseMs } = task;
+    let awaited: { until: number; seen: string | undefined } | undefined;
+    let pollMs = limits.pollMs;
+    for (let consistent = false, refusals = 0; refusals < limits.refusals; consistent = true) {
+      const held = await useStore(task, (store, signal) => store.read(key, consistent, signal));
+      if (!held) return 'alone';
+      const { entry, lease } = held;
+      // The reply to the lease was lost: the store's second attempt found the first one's.
+      if (lease?.owner === owner) return 'leased';
+      const value = entry && task.judge(entry);
+      if (entry && value !== undefined) {
+        remember(memory, key, entry);
+        return { value, from: 'store', id: entry.id };
+      }
+
+      const now = clock.now();
+      const latest = now + leaseMs + limits.clockMs;
+      const spareMs = task.msLeft() - task.workMs;
+      if (lease && lease.until > now && lease.until <= latest) {
+        if (spareMs < pollMs) return 'alone';
+        awaited = { until: lease.until, seen: entry?.id };
+        refusals = 0;
+        await clock.sleep(pollMs * (0.5 + Math.random() / 2));
+        pollMs = Math.min(pollMs * 1.2, limits.longestPollMs);
+        continue;
+      }
+      // A lease that was given back before its end, without an entry: what that work met is nobody else's, and those who
+      // waited for it would meet it one after the other.
+      const wasGivenBack = awaited && !lease && awaited.until > now && awaited.seen === entry?.id;
+      if (wasGivenBack || spareMs < 0) return 'alone';
+      awaited = undefined;
+      const wanted = { owner, now, until: now + leaseMs, latest, seen: entry?.id };
+      const isTaken = await useStore(task, (store, signal) => store.lease(key, wanted, signal));
+      if (isTaken === undefined) return 'alone';
+      if (isTaken) return 'leased';
+      refusals += 1;
+    }
+    return 'alone';
+  };
+
+  /** @param owner of a lease; undefined where this caller has none */
+  const work = async <T>(task: Task<T>, owner?: string): Promise<Result<T>> => {
+    const release = async (text?: string) => {
+      if (owner === undefined) return;
+      const lease = { owner, now: clock.now(), text };
+      await useStore(task, (store, signal) => store.release(task.key, lease, signal));
+    };
+    try {
+      const { value, text } = await task.work();
+      const id = owner ?? randomUUID();
+      remember(memory, task.key, { id, text });
+      await release(text);
+      return { value, from: 'work', id };
+    } catch (error) {
+      await release();
+      throw error;
+    }
+  };
+
+  const lead = async <T>(task: Task<T>): Promise<Result<T>> => {
+    const owner = randomUUID();
+    const found = await waitOrLease(task, owner);
+    if (typeof found === 'object') return found;
+    return work(task, found === 'leased' ? owner : undefined);
+  };
+
+  /** @throws what the work throws, and nothing else */
+  return async function share<T>(task: Task<T>): Promise<Result<T>> {
+    const { key } = task;
+    for (;;) {
+      const entry = memory.get(key);
+      const value = entry && task.judge(entry);
+      if (entry && value !== undefined) return { value, from: 'memory', id: entry.id };
+      const others = underWay.get(key);
+      if (!others) break;
+      const tooLate = () => new TooLate();
+      const hasEntry = await within(task.msLeft() - task.workMs, tooLate, () => others).catch(() => false);
+      if (!hasEntry) return work(task);
+    }
+    const leading = lead(task);
+    const hasEntry = leading.then(
+      () => true,
+      () => false,
+    );
+    underWay.set(key, hasEntry);
+    void hasEntry.then(() => underWay.delete(key));
+    return leading;
+  };
+}
+
+export type Share = ReturnType<typeof createSharing>;

@@ -1,0 +1,192 @@
+/** The mechanism of sharing by itself, under arbitrary interleavings of callers, clocks, delays, deaths and failures of the store. */
+
+import fc from 'fast-check';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { createSharing, type Entry, type Store } from '../lib/sharing/sharing.ts';
+
+// Time is the tests' own, so that minutes of waiting take none.
+beforeEach(() => {
+  vi.useFakeTimers();
+});
+afterEach(() => {
+  vi.useRealTimers();
+});
+const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
+
+const workMs = 4000;
+const leaseMs = 5000;
+const invocationMs = 19_500;
+
+type Item = { entry?: Entry; lease?: { owner: string; until: number } };
+type Faults = { delays: number[]; fails: boolean[] };
+
+/** A store as DynamoDB is: conditional writes, and readings that may be late by one write unless they are consistent. */
+function modelStore({ delays, fails }: Faults): Store {
+  let item: Item = {};
+  let before: Item = {};
+  let calls = 0;
+  const step = async <T>(make: () => T): Promise<T> => {
+    const call = calls;
+    calls += 1;
+    await pause((delays[call % delays.length] ?? 1) / 2);
+    if (fails[call % fails.length]) throw new Error('The store fails.');
+    const made = make();
+    await pause((delays[call % delays.length] ?? 1) / 2);
+    return made;
+  };
+  const write = (next: Item) => {
+    before = item;
+    item = next;
+  };
+  return {
+    read: (_key, consistent) => step(() => (consistent ? item : before)),
+    lease: (_key, { owner, now, until, latest, seen }) =>
+      step(() => {
+        const isFree = !item.lease || item.lease.until <= now || item.lease.until > latest;
+        if (!isFree || item.entry?.id !== seen) return false;
+        write({ ...item, lease: { owner, until } });
+        return true;
+      }),
+    release: (_key, { owner, now, text }) =>
+      step(() => {
+        if (item.lease?.owner !== owner || item.lease.until < now) return;
+        const entry = text === undefined ? item.entry : { id: owner, text };
+        write(entry ? { entry } : {});
+      }),
+  };
+}
+
+type Caller = { environment: number; at: number };
+type Work = { ms: number; dies: boolean };
+type Run = { callers: Caller[]; skews: number[]; works: Work[]; freshMs: number } & Faults;
+
+/** Lets all callers ask, and tells what came of it: for each caller, and for each piece of work. */
+async function simulate({ callers, skews, works, freshMs, ...faults }: Run) {
+  vi.setSystemTime(1_000_000_000_000);
+  const start = Date.now();
+  const store = modelStore(faults);
+  const environments = skews.map((skew) => {
+    const now = () => Date.now() + skew;
+    return { now, share: createSharing(Promise.resolve(store), { now, sleep: pause }), dead: false };
+  });
+  const done: { from: number; to: number; died: boolean }[] = [];
+  const alive = new Set<object>();
+  let together = 0;
+
+  const ask = async ({ environment, at }: Caller) => {
+    await pause(at);
+    const it = environments[environment % environments.length];
+    if (!it || it.dead) return undefined;
+    const began = Date.now();
+    const beganThere = it.now();
+    const answer = it.share({
+      key: 'key',
+      workMs,
+      leaseMs,
+      msLeft: () => Math.max(0, began + invocationMs - Date.now()),
+      judge: ({ text }) => {
+        const askedAt = Number(text);
+        return askedAt >= beganThere - freshMs && askedAt <= it.now() + 1000 ? askedAt : undefined;
+      },
+      work: async () => {
+        const { ms = 1, dies = false } = works[done.length % works.length] ?? {};
+        const me = { from: Date.now(), to: Number.POSITIVE_INFINITY, died: dies };
+        done.push(me);
+        const askedAt = it.now();
+        alive.add(me);
+        together = Math.max(together, alive.size);
+        await pause(ms);
+        alive.delete(me);
+        if (dies) {
+          it.dead = true;
+          await new Promise(() => undefined);
+        }
+        me.to = Date.now();
+        return { value: askedAt, text: String(askedAt) };
+      },
+      onStore: () => undefined,
+    });
+    const result = await Promise.race([answer, pause(60_000)]);
+    if (it.dead) return undefined;
+    return { began, ended: Date.now(), askedAt: result && result.value - (it.now() - Date.now()), from: result?.from };
+  };
+
+  const asking = Promise.all(callers.map(ask));
+  await vi.runAllTimersAsync();
+  const answers = (await asking).filter((answer) => answer !== undefined);
+  return { start, answers, works: done, together };
+}
+
+const delays = fc.array(fc.integer({ min: 2, max: 120 }), { minLength: 1, maxLength: 20 });
+const base = {
+  callers: fc.array(fc.record({ environment: fc.nat(5), at: fc.nat(15_000) }), { minLength: 1, maxLength: 25 }),
+  // Two clocks differ by a second at most.
+  skews: fc.array(fc.integer({ min: -500, max: 500 }), { minLength: 1, maxLength: 6 }),
+  freshMs: fc.integer({ min: 1000, max: 10_000 }),
+  delays,
+};
+const aWork = fc.record({ ms: fc.integer({ min: 1, max: 3900 }), dies: fc.constant(false) });
+const noFailures = fc.constant<boolean[]>([false]);
+const runs = { numRuns: 300 };
+
+test('while the store works: one at a time, none too old, none too often, and everybody gets an answer', async () => {
+  const all = fc.record({
+    ...base,
+    works: fc.array(aWork, { minLength: 1, maxLength: 10 }),
+    fails: noFailures,
+  });
+  await fc.assert(
+    fc.asyncProperty(all, async (run) => {
+      const { answers, works, together } = await simulate(run);
+      expect(together).toBe(1);
+      expect(answers).toHaveLength(run.callers.length);
+      for (const { began, askedAt, from } of answers) {
+        expect(from).toBeDefined();
+        expect(askedAt).toBeGreaterThanOrEqual(began - run.freshMs - 1000);
+      }
+      const starts = works.map(({ from }) => from).sort((one, other) => one - other);
+      for (const [at, from] of starts.slice(1).entries()) {
+        expect(from - (starts[at] ?? 0)).toBeGreaterThan(run.freshMs - 1000);
+      }
+    }),
+    runs,
+  );
+});
+
+test('where some die while they work: the others get an answer in their time, none too old', async () => {
+  const works = fc.array(fc.record({ ms: fc.integer({ min: 1, max: 3900 }), dies: fc.boolean() }), {
+    minLength: 1,
+    maxLength: 10,
+  });
+  await fc.assert(
+    fc.asyncProperty(fc.record({ ...base, works, fails: noFailures }), async (run) => {
+      const { answers } = await simulate(run);
+      for (const { began, ended, askedAt, from } of answers) {
+        expect(from).toBeDefined();
+        expect(ended - began).toBeLessThanOrEqual(invocationMs + 500);
+        expect(askedAt).toBeGreaterThanOrEqual(began - run.freshMs - 1000);
+      }
+    }),
+    runs,
+  );
+});
+
+test('where the store fails now and then, or hangs: everybody gets an answer, none too old', async () => {
+  const hangs = fc.array(fc.oneof(fc.integer({ min: 2, max: 120 }), fc.constant(1_000_000)), {
+    minLength: 1,
+    maxLength: 20,
+  });
+  const fails = fc.array(fc.boolean(), { minLength: 1, maxLength: 20 });
+  const works = fc.array(aWork, { minLength: 1, maxLength: 10 });
+  await fc.assert(
+    fc.asyncProperty(fc.record({ ...base, works, delays: hangs, fails }), async (run) => {
+      const { answers } = await simulate(run);
+      expect(answers).toHaveLength(run.callers.length);
+      for (const { began, askedAt, from } of answers) {
+        expect(from).toBeDefined();
+        expect(askedAt).toBeGreaterThanOrEqual(began - run.freshMs - 1000);
+      }
+    }),
+    runs,
+  );
+});
