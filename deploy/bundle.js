@@ -1,6 +1,6 @@
 /**
  * The packaging step of `serverless package` and `serverless deploy`: bundles the function into one file, at the
- * path that its `handler` names, and zips that file alone.
+ * path that its `handler` names, and what it loads only where it is needed into another; and zips these files alone.
  */
 
 import { readFile } from 'node:fs/promises';
@@ -73,6 +73,21 @@ const readingOnce = {
   },
 };
 
+/**
+ * A file that is imported only where it is needed becomes a bundle of its own. Within the function's bundle, esbuild would
+ * wrap all that both use, and those who don't need it would load slower as well.
+ */
+export const apart = ['lib/sharing/table'];
+const leavingApart = {
+  name: 'leaving-apart',
+  setup({ onResolve }) {
+    onResolve({ filter: /^\.\.\/.*\.ts$/ }, ({ kind, path }) => {
+      const isApart = kind === 'dynamic-import' && apart.includes(path.replace(/^\.\.\/(.*)\.ts$/, '$1'));
+      return isApart ? { path: path.replace(/ts$/, 'js'), external: true } : undefined;
+    });
+  },
+};
+
 /** How esbuild makes the bundle; the benchmark bundles what it compares with in the same way. */
 export const bundling = {
   bundle: true,
@@ -83,7 +98,7 @@ export const bundling = {
   format: 'cjs',
   // The SDK's ES modules can be shaken; its CommonJS ones cannot.
   mainFields: ['module', 'main'],
-  plugins: [replacing, readingOnce],
+  plugins: [replacing, readingOnce, leavingApart],
   // digest-fetch falls back to it where there is no global fetch.
   external: ['node-fetch'],
   // import('node:http') would load all that Node's HTTP module loads lazily, fetch among it: 20 ms.
@@ -96,7 +111,7 @@ export default class Bundle {
     this.hooks = {
       'before:package:createDeploymentArtifacts': async () => {
         const { functions, package: packaging, service } = serverless.service;
-        const files = Object.values(functions).map(({ handler }) => handler.replace(/\.\w+$/, ''));
+        const files = [...Object.values(functions).map(({ handler }) => handler.replace(/\.\w+$/, '')), ...apart];
         await build({
           entryPoints: files.map((file) => `${file}.ts`),
           outdir: outDir,

@@ -2,11 +2,13 @@
 
 // First of all: it begins what waits for the network.
 import '../lib/lambda/begin.ts';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Logger } from '@aws-lambda-powertools/logger';
 import { Metrics } from '@aws-lambda-powertools/metrics';
 import middy from '@middy/core';
 import type { Context } from 'aws-lambda';
 import { createAtlasClient } from '../lib/atlas/client.ts';
+import { shareAttempts } from '../lib/atlas/shared-answers.ts';
 import { createAnswerQuestion } from '../lib/core/answer-question.ts';
 import type { Question } from '../lib/core/question.ts';
 import { configuration, send } from '../lib/lambda/begin.ts';
@@ -17,6 +19,7 @@ import { invocationMetrics, namespace } from '../lib/lambda/invocation-metrics.t
 import { readSecret } from '../lib/secret/format.ts';
 import { createSecretReader } from '../lib/secret/secrets-manager.ts';
 import { createCredentialsStore } from '../lib/secret/store.ts';
+import { createSharing } from '../lib/sharing/sharing.ts';
 
 const credentials = createCredentialsStore(
   createSecretReader(configuration.proxy),
@@ -24,7 +27,14 @@ const credentials = createCredentialsStore(
   configuration,
 );
 credentials.warmUp();
-const askAtlas = createAtlasClient(send, configuration.atlasTimeoutMs);
+
+const { shared, proxy, atlasTimeoutMs } = configuration;
+/** The table's client takes time to load: it is loaded only where there is a table. */
+const openTable = async (name: string) => (await import('../lib/sharing/table.ts')).openTable(name, proxy);
+const clock = { now: () => Date.now(), sleep };
+const shareAll =
+  shared && shareAttempts(createSharing(openTable(shared.table), clock), shared.freshnessSeconds, atlasTimeoutMs);
+const askAtlas = createAtlasClient(send, atlasTimeoutMs, shareAll);
 const answerQuestion = createAnswerQuestion(credentials, askAtlas);
 
 const { serviceName } = configuration;

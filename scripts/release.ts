@@ -23,13 +23,16 @@ const json = (value: unknown) => `${JSON.stringify(value, null, 2)}\n`;
 type Lock = { packages: Record<string, { version: string; dev?: boolean; license?: string }> };
 const { packages } = require('../package-lock.json') as Lock;
 
-/** The path of each package of which the function's bundle has something in it, as in package-lock.json. */
+/** The path of each package of which a bundle of the function has something in it, as in package-lock.json. */
 async function bundledPackages(): Promise<string[]> {
-  const { bundling } = (await import('../deploy/bundle.js' as string)) as { bundling: BuildOptions };
-  const entryPoints = [join(root, 'functions/get-live-migration.ts')];
-  const { metafile } = await build({ ...bundling, entryPoints, absWorkingDir: root, write: false, metafile: true });
-  const [output] = Object.values(metafile?.outputs ?? {});
-  const paths = Object.entries(output?.inputs ?? {})
+  const { bundling, apart } = (await import('../deploy/bundle.js' as string)) as {
+    bundling: BuildOptions;
+    apart: string[];
+  };
+  const entryPoints = ['functions/get-live-migration', ...apart].map((file) => join(root, `${file}.ts`));
+  const { metafile } = await build({ ...bundling, entryPoints, outdir: root, write: false, metafile: true });
+  const paths = Object.values(metafile?.outputs ?? {})
+    .flatMap(({ inputs }) => Object.entries(inputs))
     .filter(([, { bytesInOutput }]) => bytesInOutput > 0)
     .flatMap(([path]) => /node_modules\/(?:.*node_modules\/)?(?:@[^/]+\/)?[^/]+/.exec(path) ?? []);
   return [...new Set(paths)].sort();
@@ -70,7 +73,7 @@ async function sbom(): Promise<Sbom> {
   };
 }
 
-/** The license of everything that is in the function's bundle. */
+/** The license of everything that is in the function's bundles. */
 function licenses(bundled: string[]): string {
   const own = readFileSync(join(root, 'LICENSE'), 'utf8').trim();
   const texts = bundled.map((path) => {

@@ -26,6 +26,12 @@ test.each([
     { SECRET_MAX_AGE_SECONDS: '-1' },
     'SECRET_MAX_AGE_SECONDS must be a whole number from 0 to 604800',
   ],
+  [
+    'a freshness above a minute',
+    { ANSWER_FRESHNESS_SECONDS: '61', ANSWER_TABLE: 'answers' },
+    'ANSWER_FRESHNESS_SECONDS must be a whole number from 0 to 60',
+  ],
+  ['a freshness without a table', { ANSWER_FRESHNESS_SECONDS: '1' }, 'ANSWER_TABLE must name the table'],
   ['a proxy without a scheme', { HTTPS_PROXY: 'proxy.example.com:3128' }, 'HTTPS_PROXY must be an http or https URL'],
   [
     'a proxy of another kind',
@@ -44,6 +50,7 @@ test('one message names all that is wrong', async () => {
     ATLAS_BASE_URL: 'x',
     ATLAS_TIMEOUT_MS: 'x',
     SECRET_MAX_AGE_SECONDS: 'x',
+    ANSWER_FRESHNESS_SECONDS: 'x',
     HTTPS_PROXY: 'user:PROXY-PASSWORD@proxy.example.com',
     POWERTOOLS_LOG_LEVEL: 'x',
   };

@@ -5,6 +5,7 @@ import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { packageService, unpack } from '../deploy/package-service.ts';
+import { startEmbeddedDynamoDB } from '../embedded/dynamodb.ts';
 import { serve } from '../embedded/http-server.ts';
 import { runtimeIsBuilt, startRuntime } from '../embedded/lambda-runtime.ts';
 import {
@@ -32,8 +33,8 @@ beforeAll(async () => {
 beforeEach(allIsWell);
 afterAll(() => unpacked.remove());
 
-test('the zip holds one file, which the handler names', () => {
-  expect(unpacked.files).toEqual(['functions/get-live-migration.js']);
+test('the zip holds the file that the handler names, and the one that a table needs', () => {
+  expect(unpacked.files).toEqual(['functions/get-live-migration.js', 'lib/sharing/table.js']);
 });
 
 test('the zip has at most 150 kB', () => {
@@ -153,6 +154,23 @@ describe.skipIf(!runtimeIsBuilt)("under AWS's runtime client (npm run build:ric)
       expect(await runtime.invoke({ groupId, liveMigrationId })).toEqual({ error: thrown('SecretUnavailable') });
     } finally {
       await runtime.end();
+    }
+  });
+
+  test('with a table, several environments share an answer', async () => {
+    const dynamoDB = await startEmbeddedDynamoDB();
+    const variables = { AWS_ENDPOINT_URL_DYNAMODB: dynamoDB.origin, ANSWER_TABLE: dynamoDB.table };
+    const start = () =>
+      startRuntime(unpacked.taskRoot, handler, { ...environment(), ...variables, ANSWER_FRESHNESS_SECONDS: '60' });
+    const runtimes = [await start(), await start()];
+    try {
+      for (const runtime of runtimes)
+        expect(await runtime.invoke({ groupId, liveMigrationId })).toEqual({ value: document });
+      expect(atlas.counters.authenticated).toBe(1);
+      expect(runtimes.map((runtime) => /"answerFrom":"(\w+)"/.exec(runtime.output())?.[1])).toEqual(['atlas', 'table']);
+    } finally {
+      for (const runtime of runtimes) await runtime.end();
+      await dynamoDB.close();
     }
   });
 

@@ -68,14 +68,14 @@ test('two checkouts in two places, with other settings, make the same bytes', ()
 test('function.zip is what is deployed', async () => {
   expect(read('function.zip').equals((await packageService()).zip)).toBe(true);
   const { files, remove } = unpack(read('function.zip'));
-  expect(files).toEqual(['functions/get-live-migration.js']);
+  expect(files).toEqual(['functions/get-live-migration.js', 'lib/sharing/table.js']);
   remove();
 });
 
 test('the list of packages and the licenses have everything that is in the bundle', async () => {
   const { bundling } = (await import('../deploy/bundle.js' as string)) as { bundling: BuildOptions };
-  const entryPoints = [join(root, 'functions/get-live-migration.ts')];
-  const { metafile } = await build({ ...bundling, entryPoints, absWorkingDir: root, write: false, metafile: true });
+  const entryPoints = ['functions/get-live-migration.ts', 'lib/sharing/table.ts'].map((file) => join(root, file));
+  const { metafile } = await build({ ...bundling, entryPoints, outdir: root, write: false, metafile: true });
   const inputs = Object.values(metafile?.outputs ?? {}).flatMap(({ inputs }) => Object.entries(inputs));
   const names = inputs
     .filter(([path, { bytesInOutput }]) => path.startsWith('node_modules/') && bytesInOutput > 0)

@@ -60,17 +60,19 @@ export type Reading = {
   authenticated: boolean;
 };
 
+/** Codes are Atlas's words in capitals; anything else in that place is not repeated to callers and logs. */
+export const isErrorCode = (value: unknown): value is string =>
+  typeof value === 'string' && /^[A-Z][A-Z0-9_]{0,99}$/.test(value);
+
 export function readAnswer({ status: httpStatus, headers, body, authenticated }: HttpAnswer): Reading {
   const { status, content } = openEnvelope(httpStatus, parse(body));
   const { errorCode: code, parameters } = isObject(content) ? content : {};
-  // Codes are Atlas's words in capitals; anything else in that place is not repeated to callers and logs.
-  const errorCode = typeof code === 'string' && /^[A-Z][A-Z0-9_]{0,99}$/.test(code) ? code : null;
-  return { status, content, errorCode, parameters, headers, authenticated };
+  return { status, content, errorCode: isErrorCode(code) ? code : null, parameters, headers, authenticated };
 }
 
 /** Makes a failure that says what Atlas said. */
 export function failureFrom(
-  { status, errorCode }: Reading,
+  { status, errorCode }: Pick<Reading, 'status' | 'errorCode'>,
   name: FailureName,
   detail: string,
   facts: FailureFacts = {},
@@ -88,6 +90,12 @@ export function accessDenied(reading: Reading, what: string): Failure {
   );
 }
 
+/** @param seconds until Atlas takes requests again */
+export const rateLimited = (said: Pick<Reading, 'status' | 'errorCode'>, seconds: number): Failure =>
+  failureFrom(said, 'AtlasRateLimited', `Atlas asks to wait ${seconds} s before the next request`, {
+    retryAfterSeconds: seconds,
+  });
+
 /**
  * The failure for a status that means the same whatever was asked.
  *
@@ -95,12 +103,7 @@ export function accessDenied(reading: Reading, what: string): Failure {
  */
 export function failureByStatus(reading: Reading, now: number): Failure {
   const { status, headers, parameters } = reading;
-  if (status === 429) {
-    const seconds = retryAfterSeconds(headers['retry-after'], parameters, now);
-    return failureFrom(reading, 'AtlasRateLimited', `Atlas asks to wait ${seconds} s before the next request`, {
-      retryAfterSeconds: seconds,
-    });
-  }
+  if (status === 429) return rateLimited(reading, retryAfterSeconds(headers['retry-after'], parameters, now));
   return status >= 500 && status <= 599
     ? failureFrom(reading, 'AtlasUnavailable', 'Atlas is not available')
     : failureFrom(reading, 'AtlasUnexpectedAnswer', 'Atlas answered with a status that is not understood');

@@ -1,6 +1,7 @@
 /** Asks Atlas one question, with whatever authentication the credentials want, in the time that there is. */
 
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { LiveMigration } from '#contract';
 import type { AskAtlas } from '../core/answer-question.ts';
 import { type Call, timed } from '../core/call.ts';
 import { within } from '../core/deadline.ts';
@@ -33,11 +34,25 @@ function requestFor({ groupId, liveMigrationId, envelope, pretty }: Question, { 
   };
 }
 
+/** An attempt that the end of its own invocation cut short. */
+export class OutOfTime extends Failure {}
+
+/** One attempt at an answer. A failure of it is added to the failures of the call. */
+export type Attempt = () => Promise<LiveMigration>;
+
+/** Makes of attempts at the answer to one question such that are shared with other callers. */
+export type ShareAttempts = (question: Question, credentials: Credentials, call: Call, attempt: Attempt) => Attempt;
+
 /**
  * @param send the HTTP client
  * @param attemptMs milliseconds for one attempt, which is a whole answer with all the authentication that it takes
+ * @param shareAttempts undefined where each question asks Atlas
  */
-export function createAtlasClient(send: Send, attemptMs: number): AskAtlas<Credentials> {
+export function createAtlasClient(
+  send: Send,
+  attemptMs: number,
+  shareAttempts: ShareAttempts = (_question, _credentials, _call, attempt) => attempt,
+): AskAtlas<Credentials> {
   // The same credentials are the same object, so a session lives exactly as long as what it authenticates with.
   const sessions = new WeakMap<Credentials, Session>();
   const sessionFor = (credentials: Credentials): Session => {
@@ -51,9 +66,10 @@ export function createAtlasClient(send: Send, attemptMs: number): AskAtlas<Crede
     return session;
   };
 
-  const attempt = async (question: Question, credentials: Credentials, { deadline, usage }: Call) => {
+  const ask = async (question: Question, credentials: Credentials, { deadline, usage }: Call) => {
     const ms = Math.min(attemptMs, deadline.msLeft());
-    const tooLate = () => new Failure('AtlasTimedOut', `Atlas did not answer within ${Math.round(ms)} ms.`);
+    const tooLate = () =>
+      new (ms < attemptMs ? OutOfTime : Failure)('AtlasTimedOut', `Atlas did not answer within ${Math.round(ms)} ms.`);
     usage.attempts += 1;
     usage.atlasStatus = null;
     usage.atlasErrorCode = null;
@@ -63,6 +79,7 @@ export function createAtlasClient(send: Send, attemptMs: number): AskAtlas<Crede
         usage.atlasRequests += 1;
         if (purpose === 'challenge') usage.challengeRequests += 1;
         if (purpose === 'token') usage.tokenRequests += 1;
+        else usage.askedAt = Date.now();
       },
     };
     try {
@@ -79,12 +96,19 @@ export function createAtlasClient(send: Send, attemptMs: number): AskAtlas<Crede
   };
 
   return async (question, credentials, call) => {
+    const attempt = shareAttempts(question, credentials, call, async () => {
+      try {
+        return await timed(call.usage, 'atlasMs', () => ask(question, credentials, call));
+      } catch (error) {
+        if (error instanceof Failure) call.failures.push(error);
+        throw error;
+      }
+    });
     for (;;) {
       try {
-        return await timed(call.usage, 'atlasMs', () => attempt(question, credentials, call));
+        return await attempt();
       } catch (error) {
         if (!(error instanceof Failure)) throw error;
-        call.failures.push(error);
         const delayMs = retryDelayMs(call.failures, call.deadline.msLeft(), attemptMs, Math.random());
         if (delayMs === undefined) throw error;
         await sleep(delayMs);

@@ -19,6 +19,13 @@ export type Usage = {
   atlasMs: number;
   atlasStatus: number | null;
   atlasErrorCode: string | null;
+  /** When the question that was answered was sent to Atlas, by whoever did, in milliseconds since the epoch. */
+  askedAt: number;
+  /** Where the answer came from; null where answers are not shared, or there is none. */
+  answerFrom: 'atlas' | 'memory' | 'table' | null;
+  /** Whether the table of shared answers was asked for anything, and the last of its failures. */
+  tableUsed: boolean;
+  tableFailure: string | null;
   /** Reads of the secret that this invocation waited for. */
   secretReads: number;
   secretMs: number;
@@ -29,6 +36,8 @@ export type Usage = {
 };
 
 export type Call = {
+  /** In milliseconds since the epoch. */
+  beganAt: number;
   deadline: Deadline;
   usage: Usage;
   /** The attempts at Atlas that failed so far, with whatever key. */
@@ -37,6 +46,7 @@ export type Call = {
 
 /** @param remainingMs milliseconds until the function is ended */
 export const startCall = (remainingMs: number): Call => ({
+  beganAt: Date.now(),
   deadline: startDeadline(remainingMs),
   failures: [],
   usage: {
@@ -48,12 +58,20 @@ export const startCall = (remainingMs: number): Call => ({
     atlasMs: 0,
     atlasStatus: null,
     atlasErrorCode: null,
+    askedAt: 0,
+    answerFrom: null,
+    tableUsed: false,
+    tableFailure: null,
     secretReads: 0,
     secretMs: 0,
     staleSecret: null,
     secretDenied: false,
   },
 });
+
+/** @returns milliseconds since the question was sent to Atlas; undefined where answers are not shared, or there is none */
+export const answerAgeMs = ({ answerFrom, askedAt }: Usage): number | undefined =>
+  answerFrom === null ? undefined : Math.max(0, Date.now() - askedAt);
 
 /** Runs `work` and adds the milliseconds that it took, well or badly, to one figure of the usage. */
 export async function timed<T>(usage: Usage, figure: 'atlasMs' | 'secretMs', work: () => Promise<T>): Promise<T> {

@@ -12,7 +12,9 @@ export type Configuration = {
   atlasTimeoutMs: number;
   /** Seconds that a secret is used without asking for it again. */
   secretMaxAgeSeconds: number;
-  /** For https to Atlas and to Secrets Manager. */
+  /** How old a shared answer may be, and the table that it is shared in; undefined where each question asks Atlas. */
+  shared: { freshnessSeconds: number; table: string } | undefined;
+  /** For https to Atlas, Secrets Manager and DynamoDB. */
   proxy: HttpsProxy | undefined;
   /** What log lines and metrics are filed under. */
   serviceName: string;
@@ -46,6 +48,12 @@ export function readConfiguration(environment: NodeJS.ProcessEnv): Configuration
   const baseUrl = baseUrlText ? readBaseUrl(baseUrlText) : undefined;
   if (baseUrlText && !baseUrl) problems.push(`ATLAS_BASE_URL ${baseUrlRule}`);
 
+  const freshnessSeconds = wholeNumber('ANSWER_FRESHNESS_SECONDS', 0, 0, 60);
+  const table = environment['ANSWER_TABLE'] ?? '';
+  if (freshnessSeconds > 0 && !table) {
+    problems.push('ANSWER_TABLE must name the table of shared answers, since ANSWER_FRESHNESS_SECONDS is above 0');
+  }
+
   // As everywhere, the lower-case name wins.
   const proxyName = environment['https_proxy'] ? 'https_proxy' : 'HTTPS_PROXY';
   const proxyText = environment[proxyName];
@@ -63,6 +71,7 @@ export function readConfiguration(environment: NodeJS.ProcessEnv): Configuration
     baseUrl,
     atlasTimeoutMs: wholeNumber('ATLAS_TIMEOUT_MS', 4000, 100, 15_000),
     secretMaxAgeSeconds: wholeNumber('SECRET_MAX_AGE_SECONDS', 300, 0, 604_800),
+    shared: freshnessSeconds > 0 ? { freshnessSeconds, table } : undefined,
     proxy,
     serviceName: environment['POWERTOOLS_SERVICE_NAME'] || 'atlas-live-migration',
   };

@@ -7,6 +7,7 @@
 import type { MiddlewareObj } from '@middy/core';
 import type { APIGatewayProxyResult } from 'aws-lambda';
 import type { LiveMigration } from '#contract';
+import { answerAgeMs } from '../core/call.ts';
 import { Failure, kindOf } from '../core/failure.ts';
 import { type Fields, type Question, readQuestion } from '../core/question.ts';
 import { isObject, type JsonObject } from '../json.ts';
@@ -93,11 +94,14 @@ export function doors(): MiddlewareObj<Question, unknown, Error, InvocationConte
     },
 
     after: (request) => {
-      const { invocation } = request.context;
+      const { invocation, call } = request.context;
       const answer = request.response as LiveMigration;
       invocation.answer = answer;
-      if (invocation.door !== 'direct')
-        request.response = httpAnswer(200, 'application/json', answer, invocation.question?.pretty);
+      if (invocation.door === 'direct') return;
+      const ageMs = answerAgeMs(call.usage);
+      // RFC 9111, section 5.1.
+      const headers = ageMs === undefined ? {} : { age: String(Math.floor(ageMs / 1000)) };
+      request.response = httpAnswer(200, 'application/json', answer, invocation.question?.pretty, headers);
     },
 
     onError: (request) => {

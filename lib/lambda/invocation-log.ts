@@ -3,7 +3,7 @@
 import type { Logger } from '@aws-lambda-powertools/logger';
 import type { MiddlewareObj } from '@middy/core';
 import type { FailureName } from '#contract';
-import { startCall } from '../core/call.ts';
+import { answerAgeMs, startCall } from '../core/call.ts';
 import { startDeadline } from '../core/deadline.ts';
 import { Failure, kindOf } from '../core/failure.ts';
 import type { Question } from '../core/question.ts';
@@ -31,7 +31,8 @@ export function invocationLog(logger: Logger): MiddlewareObj<Question, unknown, 
 
   const write = ({ awsRequestId, invocation, call }: InvocationContext, error?: Error | null) => {
     const failure = error instanceof Failure ? error : undefined;
-    const { startedAt, atlasMs, secretMs, staleSecret, secretDenied, ...counts } = call.usage;
+    const { startedAt, atlasMs, secretMs, staleSecret, secretDenied, ...more } = call.usage;
+    const { askedAt: _, answerFrom, tableUsed: __, tableFailure, ...counts } = more;
     // Powertools' own names for the first two; it would keep them in the logger, where concurrent calls mix them up.
     logger[failure ? levelOf(failure.name) : 'info']('live migration asked for', {
       function_request_id: awsRequestId,
@@ -46,6 +47,8 @@ export function invocationLog(logger: Logger): MiddlewareObj<Question, unknown, 
       secretMs: rounded(secretMs),
       ...(staleSecret === null ? {} : { staleSecret }),
       ...(secretDenied ? { secretDenied } : {}),
+      ...(answerFrom ? { answerFrom, answerAgeMs: answerAgeMs(call.usage) } : {}),
+      ...(tableFailure ? { tableFailure } : {}),
       totalMs: rounded(performance.now() - startedAt),
       ...(failure?.cause === undefined ? {} : framesOf(failure.cause)),
     });

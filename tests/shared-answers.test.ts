@@ -1,0 +1,635 @@
+/** Shared answers: one execution environment asks Atlas, all callers get what it got, and the table is in nobody's way. */
+
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { DeleteTableCommand, UpdateItemCommand } from '@aws-sdk/client-dynamodb';
+import { afterAll, beforeEach, describe, expect, test, vi } from 'vitest';
+import type { FailureName } from '#contract';
+import { atlasError } from '../embedded/atlas.ts';
+import { startEmbeddedDynamoDB } from '../embedded/dynamodb.ts';
+import type { LambdaHandler } from '../embedded/lambda-invoke.ts';
+import {
+  allIsWell,
+  ask,
+  atlas,
+  captureOutput,
+  coldStart,
+  document,
+  doors,
+  entity,
+  groupId,
+  liveMigrationId,
+  privateKey,
+  publicKey,
+  secretId,
+  secretsManager,
+} from './support/harness.ts';
+import { bringAbout } from './support/scenarios.ts';
+
+const dynamoDB = await startEmbeddedDynamoDB();
+afterAll(() => dynamoDB.close());
+
+let table: string;
+let tables = 0;
+beforeEach(async () => {
+  allIsWell();
+  dynamoDB.intercept = undefined;
+  tables += 1;
+  table = `answers-${tables}`;
+  await dynamoDB.createTable(table);
+  const variables = {
+    AWS_ENDPOINT_URL_DYNAMODB: dynamoDB.origin,
+    ANSWER_FRESHNESS_SECONDS: '5',
+    ANSWER_TABLE: table,
+    POWERTOOLS_LOG_LEVEL: 'INFO',
+  };
+  for (const [name, value] of Object.entries(variables)) vi.stubEnv(name, value);
+});
+
+type Handlers = [LambdaHandler, LambdaHandler, LambdaHandler, ...LambdaHandler[]];
+
+/** Cold environments: the modules, the memory and the connections of each are its own. */
+async function environments(count: number, variables: Record<string, string> = {}): Promise<Handlers> {
+  const handlers: LambdaHandler[] = [];
+  for (let made = 0; made < count; made += 1) handlers.push(await coldStart(variables));
+  return handlers as Handlers;
+}
+
+const first = <T>(list: T[]): T => {
+  const [item] = list;
+  if (item === undefined) throw new Error('The list is empty.');
+  return item;
+};
+const onlyItem = async () => first(await dynamoDB.items(table));
+
+type Values = Record<string, { S: string } | { N: string }>;
+/** Changes attributes of the only item. */
+async function change(values: Values) {
+  const names = Object.keys(values);
+  const ExpressionAttributeValues = Object.fromEntries(
+    Object.entries(values).map(([name, value]) => [`:${name}`, value]),
+  );
+  await dynamoDB.client.send(
+    new UpdateItemCommand({
+      TableName: table,
+      Key: { key: (await onlyItem())['key'] ?? { S: '' } },
+      UpdateExpression: `SET ${names.map((name) => `${name} = :${name}`).join(', ')}`,
+      ExpressionAttributeValues,
+    }),
+  );
+}
+/** Makes what is in the table so much older. */
+async function age(ms: number) {
+  const entry = JSON.parse((await onlyItem())['entry']?.S ?? '');
+  for (const time of ['askedAt', 'cameAt']) if (entry[time]) entry[time] -= ms;
+  await change({ entry: { S: JSON.stringify(entry) } });
+}
+
+/** Resolves with each request that a server gets and that is meant; the server answers when it is told to. */
+function hold(
+  server: {
+    intercept: ((request: IncomingMessage, response: ServerResponse) => boolean) | undefined;
+    answer: (request: IncomingMessage, response: ServerResponse) => unknown;
+  },
+  isMeant: (request: IncomingMessage) => boolean,
+) {
+  const held: [IncomingMessage, ServerResponse][] = [];
+  const waiting: { count: number; resolve: () => void }[] = [];
+  server.intercept = (request, response) => {
+    if (!isMeant(request)) return false;
+    held.push([request, response]);
+    for (const { count, resolve } of waiting) if (held.length >= count) resolve();
+    return true;
+  };
+  return {
+    held,
+    arrived: (count: number) =>
+      new Promise<void>((resolve) => (held.length >= count ? resolve() : waiting.push({ count, resolve }))),
+    release() {
+      server.intercept = undefined;
+      for (const [request, response] of held.splice(0)) server.answer(request, response);
+    },
+  };
+}
+const isQuestion = ({ headers }: IncomingMessage) => headers.authorization !== undefined;
+const isOperation = (name: string) => (request: IncomingMessage) =>
+  request.headers['x-amz-target'] === `DynamoDB_20120810.${name}`;
+/** Resolves when the table has been read so many times from now on. */
+function reads(count: number): Promise<void> {
+  let seen = 0;
+  return new Promise((resolve) => {
+    dynamoDB.intercept = (request) => {
+      if (isOperation('GetItem')(request)) seen += 1;
+      if (seen === count) resolve();
+      return false;
+    };
+  });
+}
+
+describe('an answer', () => {
+  test('comes from Atlas, then from memory, and for another environment from the table; each says so, and its age', async () => {
+    const output = captureOutput();
+    const [one, other] = await environments(2);
+    const answers = [await doors['http-api'](one), await doors['rest-api'](one), await doors['http-api'](other)];
+    for (const answer of answers) {
+      expect(answer).toMatchObject({ document });
+      expect(answer.http.headers).toMatchObject({ age: expect.stringMatching(/^[0-4]$/), 'cache-control': 'no-store' });
+    }
+    expect(await ask(other)).toEqual({ document });
+    expect(atlas.counters.authenticated).toBe(1);
+    const told = output.lines().map(({ answerFrom, attempts }) => [answerFrom, attempts]);
+    expect(told).toEqual([
+      ['atlas', 1],
+      ['memory', 0],
+      ['table', 0],
+      ['memory', 0],
+    ]);
+    for (const line of output.lines()) expect(line['answerAgeMs']).toEqual(expect.any(Number));
+  });
+
+  test('carries its whole seconds as Age', async () => {
+    const [one, other] = await environments(2);
+    await ask(one);
+    await age(3000);
+    const { http } = await doors['http-api'](other);
+    expect(http.headers['age']).toMatch(/^[34]$/);
+    expect(atlas.counters.authenticated).toBe(1);
+  });
+
+  test('that is older than it may be when the question comes in is asked for anew', async () => {
+    const output = captureOutput();
+    const [one, other, third] = await environments(3);
+    await ask(one);
+    await age(5000);
+    expect(await ask(other)).toEqual({ document });
+    expect(atlas.counters.authenticated).toBe(2);
+    await ask(third);
+    expect(atlas.counters.authenticated).toBe(2);
+    expect(output.lines().map((line) => line['answerFrom'])).toEqual(['atlas', 'atlas', 'table']);
+  });
+
+  test('is as old as the freshness of the one who asks allows, not of the one who stored it', async () => {
+    const [longer] = await environments(1, { ANSWER_FRESHNESS_SECONDS: '60' });
+    await ask(longer);
+    await age(20_000);
+    const [shorter] = await environments(1, { ANSWER_FRESHNESS_SECONDS: '5' });
+    await ask(shorter);
+    expect(atlas.counters.authenticated).toBe(2);
+    await age(20_000);
+    const [again] = await environments(1, { ANSWER_FRESHNESS_SECONDS: '60' });
+    await ask(again);
+    expect(atlas.counters.authenticated).toBe(2);
+  });
+
+  test('from the future counts as none, but for a second that clocks may differ', async () => {
+    const [one, other, third] = await environments(3);
+    await ask(one);
+    await age(-900);
+    const { http } = await doors['http-api'](other);
+    expect(http.headers['age']).toBe('0');
+    expect(atlas.counters.authenticated).toBe(1);
+    await age(-10_000);
+    expect(await ask(third)).toEqual({ document });
+    expect(atlas.counters.authenticated).toBe(2);
+  });
+
+  test('is the same whatever the flags say, which are judged all the same', async () => {
+    const [one] = await environments(1);
+    await ask(one);
+    const { http } = await doors['http-api'](one, { pretty: 'true', envelope: 'true' });
+    expect(http.body).toBe(`${JSON.stringify(document, null, 2)}\n`);
+    expect(await ask(one, 'http-api', { pretty: 'maybe' })).toMatchObject({ failure: 'InvalidRequest' });
+    expect(atlas.counters.authenticated).toBe(1);
+  });
+
+  test('is asked for once, however many want it at once', async () => {
+    const output = captureOutput();
+    const handlers = await environments(4);
+    const atlasHeld = hold(atlas, isQuestion);
+    const answers = handlers.flatMap((handler) => Array.from({ length: 5 }, () => ask(handler)));
+    await atlasHeld.arrived(1);
+    // Three environments wait for the fourth, and read the table again and again.
+    await reads(7);
+    atlasHeld.release();
+    expect(await Promise.all(answers)).toEqual(Array.from({ length: 20 }, () => ({ document })));
+    expect(atlas.counters.authenticated).toBe(1);
+    expect(
+      output
+        .lines()
+        .map((line) => line['answerFrom'])
+        .filter((from) => from === 'table'),
+    ).toHaveLength(3);
+  });
+
+  test('without a table carries no age, and its log line has no word of it', async () => {
+    const output = captureOutput();
+    const handler = await coldStart({ ANSWER_FRESHNESS_SECONDS: '0' });
+    const { http } = await doors['http-api'](handler);
+    await ask(handler);
+    expect(http.headers).not.toHaveProperty('age');
+    expect(atlas.counters.authenticated).toBe(2);
+    for (const line of output.lines()) {
+      for (const field of ['answerFrom', 'answerAgeMs', 'tableFailure', 'tableUsed', 'askedAt'])
+        expect(line).not.toHaveProperty(field);
+    }
+    expect(await dynamoDB.items(table)).toEqual([]);
+  });
+});
+
+describe('no answer crosses over', () => {
+  const otherGroup = '5f1b2c3d4e5f6a7b8c9d0e20';
+  const otherId = '7e68e12770616e75e6df43d9';
+  const asks = async (variables: Record<string, string>, asked = {}) => {
+    await ask(await coldStart());
+    expect(await ask(await coldStart(variables), 'direct', asked)).toMatchObject({ document: {} });
+    expect(atlas.counters.authenticated).toBe(2);
+  };
+
+  test('to another key', async () => {
+    atlas.keys['otherkey'] = privateKey;
+    secretsManager.secrets['other'] = JSON.stringify({ publicKey: 'otherkey', privateKey });
+    await asks({ ATLAS_SECRET_ID: 'other' });
+  });
+
+  test('to a rotated key', async () => {
+    await ask(await coldStart());
+    atlas.keys[publicKey] = 'ROTATED-PRIVATE-KEY';
+    secretsManager.secrets[secretId] = JSON.stringify({ publicKey, privateKey: 'ROTATED-PRIVATE-KEY' });
+    expect(await ask(await coldStart())).toEqual({ document });
+    expect(atlas.counters.authenticated).toBe(2);
+    expect(await dynamoDB.items(table)).toHaveLength(2);
+  });
+
+  test('to another base URL', async () => asks({ ATLAS_BASE_URL: atlas.baseUrl.replace('v1.0', 'v2') }));
+
+  test('to another project', async () => {
+    atlas.projects = { ...atlas.projects, [otherGroup]: { [liveMigrationId]: () => entity } };
+    await asks({}, { groupId: otherGroup });
+  });
+
+  test('to another live migration', async () => {
+    atlas.projects = { [groupId]: { [liveMigrationId]: () => entity, [otherId]: () => ({ ...entity, _id: otherId }) } };
+    await asks({}, { liveMigrationId: otherId });
+  });
+});
+
+describe('a lease', () => {
+  /** An environment asks Atlas, and ends without a word. */
+  const die = async (variables: Record<string, string> = {}) => {
+    const held = hold(atlas, isQuestion);
+    const [handler] = await environments(1, variables);
+    void ask(handler);
+    await held.arrived(1);
+    atlas.intercept = undefined;
+    return held;
+  };
+
+  test('of an environment that died delays the others until it ends', async () => {
+    // Not the one that holds it, which makes another attempt with a lease of its own.
+    await ask(await coldStart());
+    await age(60_000);
+    const until = Date.now() + 1100;
+    await change({ leaseOwner: { S: 'dead' }, leaseUntil: { N: String(until) } });
+    let askedAt = 0;
+    atlas.reply = () => {
+      askedAt = Date.now();
+      return undefined;
+    };
+    expect(await ask(await coldStart({ ATLAS_TIMEOUT_MS: '100' }))).toEqual({ document });
+    expect(askedAt).toBeGreaterThanOrEqual(until);
+    expect(atlas.counters.authenticated).toBe(2);
+  });
+
+  test('that ends later than it can counts as none', async () => {
+    await ask(await coldStart());
+    await age(60_000);
+    await change({ leaseOwner: { S: 'wrong' }, leaseUntil: { N: String(Date.now() + 60_000) } });
+    const held = hold(atlas, isQuestion);
+    const answer = ask(await coldStart());
+    await held.arrived(1);
+    expect(Number((await onlyItem())['leaseUntil']?.N)).toBeLessThanOrEqual(Date.now() + 5000);
+    held.release();
+    expect(await answer).toEqual({ document });
+    expect(await onlyItem()).not.toHaveProperty('leaseUntil');
+  });
+
+  test('lasts a second longer than the attempt', async () => {
+    const from = Date.now();
+    const held = await die({ ATLAS_TIMEOUT_MS: '2000' });
+    const until = Number((await onlyItem())['leaseUntil']?.N);
+    expect(until).toBeGreaterThanOrEqual(from + 3000);
+    expect(until).toBeLessThanOrEqual(Date.now() + 3000);
+    held.release();
+  });
+
+  test('is not waited for by a caller that would have no time left to ask', async () => {
+    const held = await die();
+    const output = captureOutput();
+    expect(await ask(await coldStart(), 'direct', {}, 4550)).toEqual({ document });
+    expect(output.lines()).toMatchObject([{ answerFrom: 'atlas', attempts: 1 }]);
+    // Without a lease, nothing is stored: the other one's is still there.
+    expect(await onlyItem()).toMatchObject({ leaseUntil: {} });
+    expect(await onlyItem()).not.toHaveProperty('entry');
+    held.release();
+  });
+
+  test('that has ended, or that another has by now, stores nothing', async () => {
+    const held = hold(atlas, isQuestion);
+    const answer = ask(await coldStart());
+    await held.arrived(1);
+    await change({ leaseUntil: { N: String(Date.now() - 1) } });
+    held.release();
+    expect(await answer).toEqual({ document });
+    expect(await onlyItem()).not.toHaveProperty('entry');
+  });
+
+  test('whose reply was lost is recognised', async () => {
+    let updates = 0;
+    dynamoDB.intercept = (request, response) => {
+      if (!isOperation('UpdateItem')(request)) return false;
+      updates += 1;
+      if (updates > 1) return false;
+      // The write is made, and its reply gets lost.
+      const { end } = response;
+      response.end = ((...args: unknown[]) => {
+        request.socket.destroy();
+        return Reflect.apply(end, response, args);
+      }) as typeof end;
+      return false;
+    };
+    const output = captureOutput();
+    expect(await ask(await coldStart())).toEqual({ document });
+    expect(output.lines()).toMatchObject([{ answerFrom: 'atlas' }]);
+    expect(output.lines()[0]).not.toHaveProperty('tableFailure');
+    expect(await onlyItem()).toMatchObject({ entry: {} });
+    expect(await onlyItem()).not.toHaveProperty('leaseOwner');
+  });
+});
+
+describe('a failure', () => {
+  const shared: FailureName[] = [
+    ...(['ProjectNotFound', 'LiveMigrationNotFound', 'AtlasAccessDenied', 'AtlasUnexpectedAnswer'] as const),
+  ];
+
+  test.each(shared)('%s is shared for a second', async (name) => {
+    bringAbout(name);
+    const [one, other, third] = await environments(3);
+    const outcome = await doors['http-api'](one);
+    const { requestId: _, ...problem } = JSON.parse(outcome.http.body);
+    const again = await doors['http-api'](other);
+    expect(JSON.parse(again.http.body)).toMatchObject(problem);
+    expect(again.http.headers).not.toHaveProperty('age');
+    expect(atlas.counters.authenticated).toBe(1);
+    await age(1001);
+    expect(await ask(third)).toMatchObject({ failure: name });
+    expect(atlas.counters.authenticated).toBe(2);
+  });
+
+  test.each(['AtlasCredentialsRejected', 'SecretUnavailable', 'SecretInvalid'] as const)(
+    '%s is not shared',
+    async (name) => {
+      bringAbout(name);
+      const upstream = async () => {
+        expect(await ask(await coldStart())).toMatchObject({ failure: name });
+        return atlas.counters.requests + secretsManager.counters.reads;
+      };
+      const once = await upstream();
+      expect(await upstream()).toBe(2 * once);
+      for (const item of await dynamoDB.items(table)) expect(item).not.toHaveProperty('entry');
+    },
+  );
+
+  test('that a waiter waits for is its own as well, however long that took', async () => {
+    const held = hold(atlas, isQuestion);
+    const [one, other] = await environments(2);
+    const outcomes = [ask(one)];
+    await held.arrived(1);
+    const waits = reads(3);
+    outcomes.push(ask(other));
+    await waits;
+    atlas.reply = () => atlasError(403, 'ACCESS_FORBIDDEN');
+    held.release();
+    for (const outcome of await Promise.all(outcomes)) expect(outcome).toMatchObject({ failure: 'AtlasAccessDenied' });
+    expect(atlas.counters.authenticated).toBe(1);
+  });
+
+  test('that may pass is met by attempts that all callers share', async () => {
+    const output = captureOutput();
+    atlas.reply = () => atlasError(503, 'UNEXPECTED_ERROR');
+    const handlers = await environments(6);
+    const outcomes = await Promise.all(handlers.map((handler) => ask(handler)));
+    for (const outcome of outcomes) expect(outcome).toMatchObject({ failure: 'AtlasUnavailable' });
+    expect(atlas.counters.authenticated).toBe(3);
+    const attempts = output.lines().map((line) => Number(line['attempts']));
+    expect(attempts.reduce((sum, count) => sum + count)).toBe(3);
+  });
+
+  test("that passes is nobody's: the next attempt answers all", async () => {
+    atlas.reply = (_request, count) => (count <= 2 ? atlasError(503, null) : undefined);
+    const handlers = await environments(4);
+    expect(await Promise.all(handlers.map((handler) => ask(handler)))).toEqual(handlers.map(() => ({ document })));
+    expect(atlas.counters.authenticated).toBe(3);
+  });
+
+  test("of an attempt that its own invocation cut short is nobody else's", async () => {
+    const held = hold(atlas, isQuestion);
+    const [one, other] = await environments(2, { ATLAS_TIMEOUT_MS: '4000' });
+    expect(await ask(one, 'direct', {}, 900)).toMatchObject({ failure: 'AtlasTimedOut' });
+    held.release();
+    atlas.intercept = undefined;
+    expect(await ask(other)).toEqual({ document });
+    for (const item of await dynamoDB.items(table)) expect(item['entry']?.S).not.toContain('TimedOut');
+  });
+
+  test('of a refused key does not make those wait who wait for it', async () => {
+    bringAbout('AtlasCredentialsRejected');
+    const held = hold(atlas, isQuestion);
+    const handlers = await environments(3);
+    const outcomes = [ask(handlers[0])];
+    await held.arrived(1);
+    const waits = reads(5);
+    outcomes.push(...handlers.slice(1).map((handler) => ask(handler)));
+    await waits;
+    held.release();
+    for (const outcome of await Promise.all(outcomes)) {
+      expect(outcome).toMatchObject({ failure: 'AtlasCredentialsRejected' });
+    }
+    for (const item of await dynamoDB.items(table)) expect(item).not.toHaveProperty('leaseOwner');
+  });
+});
+
+describe('a rate limit', () => {
+  const limited = (seconds: number) => ({
+    ...atlasError(429, 'RATE_LIMITED'),
+    headers: { 'retry-after': `${seconds}` },
+  });
+
+  test('is shared until its time is over, with the seconds that are left', async () => {
+    atlas.reply = () => limited(60);
+    const [one, other, third] = await environments(3);
+    expect(await doors['http-api'](one)).toMatchObject({ http: { headers: { 'retry-after': '60' } } });
+    await age(49_500);
+    const outcome = await doors['http-api'](other);
+    expect(outcome).toMatchObject({
+      failure: 'AtlasRateLimited',
+      detail: 'Atlas asks to wait 11 s before the next request (429 RATE_LIMITED).',
+    });
+    expect(outcome.http.headers['retry-after']).toBe('11');
+    expect(JSON.parse(outcome.http.body)).toMatchObject({ retryAfterSeconds: 11, atlas: { status: 429 } });
+    expect(atlas.counters.authenticated).toBe(1);
+    await age(10_600);
+    atlas.reply = undefined;
+    expect(await ask(third)).toEqual({ document });
+  });
+
+  test('of which two seconds or less are left is waited out', async () => {
+    atlas.reply = () => limited(60);
+    const [one, other] = await environments(2);
+    await ask(one);
+    await age(59_500);
+    atlas.reply = undefined;
+    expect(await ask(other)).toEqual({ document });
+    expect(atlas.counters.authenticated).toBe(2);
+  });
+
+  test('holds for that live migration only', async () => {
+    atlas.reply = () => limited(60);
+    const [one, other] = await environments(2);
+    await ask(one);
+    atlas.reply = undefined;
+    expect(await ask(other, 'direct', { liveMigrationId: '7e68e12770616e75e6df43d9' })).toMatchObject({
+      failure: 'LiveMigrationNotFound',
+    });
+  });
+});
+
+describe('the table', () => {
+  const refuses = (name: string, status = 400) => {
+    dynamoDB.intercept = (_request, response) => {
+      response.writeHead(status, { 'content-type': 'application/x-amz-json-1.0' });
+      response.end(JSON.stringify({ __type: `com.amazonaws.dynamodb.v20120810#${name}`, message: 'made up' }));
+      return true;
+    };
+  };
+  const ways: Record<string, [() => unknown, string]> = {
+    missing: [() => dynamoDB.client.send(new DeleteTableCommand({ TableName: table })), 'ResourceNotFoundException'],
+    denied: [() => refuses('AccessDeniedException'), 'AccessDeniedException'],
+    throttled: [() => refuses('ThrottlingException'), 'ThrottlingException'],
+    'out of order': [() => refuses('InternalServerError', 500), 'InternalServerError'],
+    hanging: [
+      () => {
+        dynamoDB.intercept = () => true;
+      },
+      'TimeoutError',
+    ],
+    'not there': [() => vi.stubEnv('AWS_ENDPOINT_URL_DYNAMODB', 'http://127.0.0.1:9'), 'Error'],
+  };
+
+  test.each(Object.keys(ways))("that is %s is nobody's failure, and left alone for a while", async (way) => {
+    const output = captureOutput();
+    const [arrange, name] = ways[way] ?? [() => undefined, ''];
+    await arrange();
+    const handler = await coldStart({ POWERTOOLS_METRICS_DISABLED: 'false', POWERTOOLS_DEV: 'false' });
+    expect(await ask(handler)).toEqual({ document });
+    const { requests } = dynamoDB.counters;
+    expect(await ask(handler)).toEqual({ document });
+    expect(await ask(handler, 'direct', { liveMigrationId: '7e68e12770616e75e6df43d9' })).toMatchObject({
+      failure: 'LiveMigrationNotFound',
+    });
+    expect(dynamoDB.counters.requests).toBe(requests);
+    expect(atlas.counters.authenticated).toBe(2);
+    const lines = output.lines().filter((line) => 'door' in line && 'totalMs' in line);
+    expect(lines).toMatchObject([{ answerFrom: 'atlas', tableFailure: name }, { answerFrom: 'memory' }, {}]);
+    expect(lines.slice(1).some((line) => 'tableFailure' in line)).toBe(false);
+    const failures = output
+      .lines()
+      .map((line) => line['TableFailures'])
+      .filter((value) => value !== undefined);
+    expect(failures).toEqual([1]);
+  });
+
+  test('that fails when the answer is there loses the answer for nobody', async () => {
+    const held = hold(atlas, isQuestion);
+    const handler = await coldStart();
+    const answer = ask(handler);
+    await held.arrived(1);
+    refuses('ThrottlingException');
+    held.release();
+    expect(await answer).toEqual({ document });
+    expect(await ask(handler)).toEqual({ document });
+    expect(atlas.counters.authenticated).toBe(1);
+  });
+
+  test('is tried again after some ten seconds', async () => {
+    refuses('AccessDeniedException');
+    const handler = await coldStart();
+    await ask(handler);
+    dynamoDB.intercept = undefined;
+    const { requests } = dynamoDB.counters;
+    vi.spyOn(Date, 'now').mockReturnValue(Date.now() + 10_001);
+    expect(await ask(handler)).toEqual({ document });
+    expect(dynamoDB.counters.requests).toBeGreaterThan(requests);
+    expect(await dynamoDB.items(table)).toHaveLength(1);
+  });
+
+  const documentEntry = (change: object) =>
+    JSON.stringify({ askedAt: Date.now(), document: { ...document, ...change } });
+  const failureEntry = (change: object) =>
+    JSON.stringify({
+      cameAt: Date.now(),
+      failures: [{ name: 'AtlasAccessDenied', detail: 'Denied.', atlas: { status: 403, errorCode: null }, ...change }],
+    });
+  test.each([
+    ['no JSON', '{'],
+    ['nothing', ''],
+    ['a list', '[]'],
+    ['null', 'null'],
+    ['no time', JSON.stringify({ document })],
+    ['a time that is none', JSON.stringify({ askedAt: '1', document })],
+    ['another live migration', documentEntry({ id: '7e68e12770616e75e6df43d9' })],
+    ['no document', JSON.stringify({ askedAt: Date.now(), document: {} })],
+    ['no failure', JSON.stringify({ cameAt: Date.now(), failures: [] })],
+    ['an unknown failure', failureEntry({ name: 'AtlasExploded' })],
+    ['a failure that is not shared', failureEntry({ name: 'InternalError' })],
+    ['a detail that is no sentence', failureEntry({ detail: `\n${'x'.repeat(10)}` })],
+    ['a detail that is too long', failureEntry({ detail: 'x'.repeat(1001) })],
+    ['a status that is none', failureEntry({ atlas: { status: 'x', errorCode: null } })],
+    ["words in place of Atlas's code", failureEntry({ atlas: { status: 403, errorCode: 'some words' } })],
+    ['a rate limit without its seconds', failureEntry({ name: 'AtlasRateLimited' })],
+    ['a rate limit of years', failureEntry({ name: 'AtlasRateLimited', retryAfterSeconds: 100_000_000 })],
+    ['seconds of something else', failureEntry({ retryAfterSeconds: 5 })],
+  ])('whose entry holds %s is as if it held none', async (_, entry) => {
+    await ask(await coldStart());
+    await change({ entry: { S: entry } });
+    const output = captureOutput();
+    expect(await ask(await coldStart())).toEqual({ document });
+    expect(output.lines()).toMatchObject([{ answerFrom: 'atlas' }]);
+    expect(output.lines()[0]).not.toHaveProperty('tableFailure');
+    expect(atlas.counters.authenticated).toBe(2);
+    expect((await onlyItem())['entry']?.S).toContain('"status":"WORKING"');
+  });
+
+  test.each<[string, Values]>([
+    ['an entry of another type', { entry: { N: '1' } }],
+    ['an id of another type', { entryId: { N: '1' } }],
+    ['the end of a lease of another type', { leaseOwner: { S: 'x' }, leaseUntil: { S: 'soon' } }],
+    ['an owner of another type', { leaseOwner: { N: '1' }, leaseUntil: { N: '99999999999999' } }],
+  ])('whose item has %s keeps nobody waiting', async (_, values) => {
+    await ask(await coldStart());
+    await age(60_000);
+    await change(values);
+    expect(await ask(await coldStart())).toEqual({ document });
+    expect(atlas.counters.authenticated).toBe(2);
+  });
+
+  test('deletes its items by itself, also those that are but a lease', async () => {
+    const held = hold(atlas, isQuestion);
+    const answer = ask(await coldStart());
+    await held.arrived(1);
+    const inSeconds = async () => Number((await onlyItem())['expiresAt']?.N) - Date.now() / 1000;
+    expect(await inSeconds()).toBeGreaterThan(86_000);
+    expect(await inSeconds()).toBeLessThan(87_000);
+    held.release();
+    await answer;
+    expect(await inSeconds()).toBeGreaterThan(86_000);
+  });
+});
