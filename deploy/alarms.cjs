@@ -74,7 +74,7 @@ const withoutOutcome = (calls, outcomes) => ({
 });
 
 /** For each alarm: when it fires, what is wrong, and what to do first. */
-const table = (api) => ({
+const table = (api, hasTable) => ({
   FunctionFails: [
     withoutOutcome(ofFunction('Invocations'), own('Requests')),
     'Lambda called the function, and the function did not come to an end: it does not start, runs out of memory, or runs into its time-out.',
@@ -150,6 +150,28 @@ const table = (api) => ({
     'Secrets Manager fails or hands out a secret that is not valid; the function uses the old one, and new execution environments have none.',
     'Read staleSecret in the log lines: it names the failure.',
   ],
+  ...(hasTable
+    ? {
+        TableFails: [
+          // It fails for half of those who use it, in fifteen minutes of the last forty. Where it is used less often than every
+          // other minute, Atlas does not need it.
+          {
+            ...holds(
+              'FILL(f, 0) > 0 AND 2 * FILL(f, 0) >= FILL(n, 0)',
+              {
+                f: [own('TableFailures'), 'Sum'],
+                n: [own('TableFailures'), 'SampleCount'],
+              },
+              1,
+            ),
+            EvaluationPeriods: 40,
+            DatapointsToAlarm: 15,
+          },
+          'The table of shared answers fails; callers get their answers all the same, but each execution environment asks Atlas itself.',
+          'Read tableFailure in the log lines of the function: it names the error. Atlas may limit the rate while this lasts.',
+        ],
+      }
+    : {}),
   Latency: [
     holds(
       'FILL(n, 0) >= 3 AND FILL(d, 0) >= 10000',
@@ -192,9 +214,9 @@ const table = (api) => ({
  * @param values the deployment's parameters, judged
  * @param api the form of the API: its metrics, and the door that it is to the function
  */
-module.exports = ({ alarmTopicArn, runbookUrl }, api) => ({
+module.exports = ({ alarmTopicArn, runbookUrl, freshnessSeconds }, api) => ({
   Resources: Object.fromEntries(
-    Object.entries(table(api)).map(([name, [condition, wrong, first]]) => [
+    Object.entries(table(api, Number(freshnessSeconds) > 0)).map(([name, [condition, wrong, first]]) => [
       `${name}Alarm`,
       {
         Type: 'AWS::CloudWatch::Alarm',

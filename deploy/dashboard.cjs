@@ -33,7 +33,7 @@ const apiMetric = ({ metric, serverErrors }, options) => {
 const ownMetric = (metric, options) => [own, metric, 'service', service, { stat: 'Sum', ...options }];
 
 /** Title, metrics, unit of the left axis, and properties that only some widgets have. */
-const rows = (api) => [
+const rows = (api, hasTable) => [
   [
     [
       'Replication lag',
@@ -68,6 +68,12 @@ const rows = (api) => [
       [
         [own, 'Requests', 'service', service, 'outcome', 'Answered', { stat: 'Sum', label: 'answers' }],
         ownMetric('AtlasRequests', { label: 'requests to Atlas' }),
+        ...(hasTable
+          ? [
+              ownMetric('SharedAnswers', { label: 'answers shared' }),
+              ownMetric('TableFailures', { label: 'failures of the table' }),
+            ]
+          : []),
         ownMetric('SecretReads', { label: 'reads of the secret' }),
         ownMetric('StaleSecret', { label: 'old secret used' }),
       ],
@@ -111,8 +117,8 @@ const rows = (api) => [
 const height = 6;
 const width = 12;
 
-const widgets = (api) =>
-  rows(api).flatMap((row, y) =>
+const widgets = (api, hasTable) =>
+  rows(api, hasTable).flatMap((row, y) =>
     row.map(([title, metrics, label, more], x) => ({
       type: 'metric',
       x: x * width,
@@ -131,15 +137,21 @@ const widgets = (api) =>
     })),
   );
 
-/** @param api the form of the API */
-module.exports = (api) => ({
+/**
+ * @param values the deployment's parameters, judged
+ * @param api the form of the API
+ */
+module.exports = ({ freshnessSeconds }, api) => ({
   Resources: {
     Dashboard: {
       Type: 'AWS::CloudWatch::Dashboard',
       Properties: {
         DashboardName: '${self:service}-${sls:stage}',
         DashboardBody: {
-          'Fn::Sub': [JSON.stringify({ widgets: widgets(api) }), { Service: '${self:service}-${sls:stage}' }],
+          'Fn::Sub': [
+            JSON.stringify({ widgets: widgets(api, Number(freshnessSeconds) > 0) }),
+            { Service: '${self:service}-${sls:stage}' },
+          ],
         },
       },
     },

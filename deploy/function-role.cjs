@@ -58,12 +58,16 @@ const statements = ({ atlasSecretId, kmsKeyArn, subnetIds }) => [
   ...(subnetIds.length > 0 ? networkInterfaces() : []),
 ];
 
-const functionRole = (values) => ({
+/**
+ * @param values the deployment's parameters, judged
+ * @param more rights that other parts of the deployment give the function: actions, and on what
+ */
+const functionRole = (values, more) => ({
   Resources: {
     FunctionRole: role({
       principal: 'lambda.amazonaws.com',
       policyName: 'getLiveMigration',
-      statements: statements(values),
+      statements: [...statements(values), ...more.map(([actions, resource]) => allow(actions, resource))],
       permissionsBoundaryArn: values.permissionsBoundaryArn,
     }),
   },

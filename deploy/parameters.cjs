@@ -8,6 +8,7 @@ const { readProxy, proxyRule } = require('../lib/proxy.ts');
 const httpApi = require('./http-api.cjs');
 const restApi = require('./rest-api.cjs');
 const alarms = require('./alarms.cjs');
+const answerTable = require('./answer-table.cjs');
 const dashboard = require('./dashboard.cjs');
 const { functionRole } = require('./function-role.cjs');
 const waiting = require('./waiting.cjs');
@@ -110,6 +111,12 @@ const parameters = {
     isGood: (text) => isWholeNumber(text, 1, 5000),
     rule: 'must be a whole number from 1 to 5000',
   },
+  // Seconds that an answer may be old: with more than 0, all callers share what Atlas said, in a table. 0: each asks Atlas.
+  freshnessSeconds: {
+    default: 0,
+    isGood: (text) => isWholeNumber(text, 0, 60),
+    rule: 'must be a whole number from 0 to 60',
+  },
   // Execution environments at the most; empty: as many as the account has.
   reservedConcurrency: {
     default: '',
@@ -174,7 +181,7 @@ const parameters = {
     isGood: each((id) => /^sg-[0-9a-f]+$/.test(id)),
     rule: 'must be ids of security groups, comma-separated',
   },
-  // The proxy for https to Atlas and Secrets Manager, in networks without another way out, and the hosts that are reached
+  // The proxy for https to Atlas and AWS, in networks without another way out, and the hosts that are reached
   // without it, comma-separated. A password in it can be read by all who may read the function's configuration.
   httpsProxy: { default: '', isGood: optional((text) => readProxy(text, '') !== undefined), rule: proxyRule },
   noProxy: {
@@ -271,15 +278,18 @@ async function deployment({ options, resolveVariable, resolveConfigurationProper
     return part;
   };
   const api = forms[values.api]({ ...values, ...lists, tagList, accessLogFormat });
+  const table = answerTable(values);
   return {
     events: api.events,
     httpApi: api.httpApi ?? {},
     logs: api.logs ?? {},
     api: tagged(api.part),
-    functionRole: tagged(functionRole({ ...values, ...lists })),
+    answerTable: tagged(table.part),
+    answerTableName: table.name,
+    functionRole: tagged(functionRole({ ...values, ...lists }, table.rights)),
     waiting: tagged(waiting(values)),
     alarms: tagged(alarms(values, api)),
-    dashboard: tagged(dashboard(api)),
+    dashboard: tagged(dashboard(values, api)),
     tags,
     tagList,
     vpc: subnetIds.length > 0 ? { subnetIds, securityGroupIds } : null,

@@ -15,9 +15,9 @@ type Widget = {
 type Series = { label: string; colour: string; values: number[]; filled?: boolean };
 
 const { widgets: widgetsOf } = createRequire(import.meta.url)('../deploy/dashboard.cjs') as {
-  widgets(api: object): Widget[];
+  widgets(api: object, hasTable: boolean): Widget[];
 };
-const widgets = widgetsOf({});
+const widgets = widgetsOf({}, false);
 
 /** Twelve hours, a figure for each ten minutes. */
 const POINTS = 73;

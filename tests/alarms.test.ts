@@ -7,6 +7,7 @@ import { readFileSync } from 'node:fs';
 import { beforeAll, describe, expect, test } from 'vitest';
 import type { FailureName } from '#contract';
 import { packageService } from '../deploy/package-service.ts';
+import { startEmbeddedDynamoDB } from '../embedded/dynamodb.ts';
 import { failureNames, kindOf } from '../lib/core/failure.ts';
 import { type Alarm, type Change, changesOfState, createMetrics, type Metrics } from './support/cloudwatch.ts';
 import { allIsWell, ask, captureOutput, coldStart, type DoorName, secretsManager } from './support/harness.ts';
@@ -17,7 +18,16 @@ const service = 'atlas-live-migration-dev';
 const topic = 'arn:aws:sns:us-east-1:123456789012:alarms';
 
 /** How a call ends: by one of the outcomes, or in a way that the function can't tell. */
-type Ending = 'Answered' | FailureName | 'secret denied' | 'stale secret' | 'dies' | 'may not be invoked' | 'throttled';
+type Ending =
+  | 'Answered'
+  | 'table fails'
+  | 'table works'
+  | FailureName
+  | 'secret denied'
+  | 'stale secret'
+  | 'dies'
+  | 'may not be invoked'
+  | 'throttled';
 
 type Emf = Record<string, unknown> & {
   _aws: { CloudWatchMetrics: { Namespace: string; Dimensions: string[][]; Metrics: { Name: string }[] }[] };
@@ -36,6 +46,14 @@ async function metricsOf(ending: Ending, door: DoorName): Promise<Emf[]> {
   if (ending === 'secret denied') {
     secretsManager.error = { status: 400, name: 'AccessDeniedException' };
     await ask(await coldStart({ ...environment, ATLAS_SECRET_ID: 'atlas/{groupId}' }), door);
+  } else if (ending === 'table fails' || ending === 'table works') {
+    const dynamoDB = await startEmbeddedDynamoDB();
+    const table = {
+      AWS_ENDPOINT_URL_DYNAMODB: dynamoDB.origin,
+      ANSWER_TABLE: ending === 'table works' ? dynamoDB.table : 'none',
+    };
+    await ask(await coldStart({ ...environment, ...table, ANSWER_FRESHNESS_SECONDS: '5' }), door);
+    await dynamoDB.close();
   } else if (ending === 'stale secret') {
     const handler = await coldStart({ ...environment, SECRET_MAX_AGE_SECONDS: '0' });
     await ask(handler, door);
@@ -53,7 +71,7 @@ async function metricsOf(ending: Ending, door: DoorName): Promise<Emf[]> {
 }
 
 const endings: Ending[] = [
-  ...(['Answered', ...failureNames, 'secret denied', 'stale secret'] as const),
+  ...(['Answered', 'table fails', 'table works', ...failureNames, 'secret denied', 'stale secret'] as const),
   ...(['dies', 'may not be invoked', 'throttled'] as const),
 ];
 const written: Record<string, Emf[]> = {};
@@ -61,7 +79,7 @@ let alarms: Alarm[];
 beforeAll(async () => {
   for (const ending of endings)
     for (const door of ['http-api', 'direct'] as const) written[`${ending} ${door}`] = await metricsOf(ending, door);
-  const { template } = await packageService({ alarmTopicArn: topic });
+  const { template } = await packageService({ alarmTopicArn: topic, freshnessSeconds: '5' });
   alarms = Object.values(template.Resources)
     .filter(({ Type }) => Type === 'AWS::CloudWatch::Alarm')
     .map(({ Properties }) => Properties as Alarm);
@@ -77,7 +95,7 @@ const named = (Namespace: string, MetricName: string, Name: string, Value: unkno
 
 /** What the API answers. */
 function statusOf(ending: Ending): number {
-  if (ending === 'Answered' || ending === 'stale secret') return 200;
+  if (['Answered', 'stale secret', 'table fails', 'table works'].includes(ending)) return 200;
   if (ending === 'secret denied') return kindOf('ProjectNotFound').status;
   return failureNames.includes(ending as FailureName) ? kindOf(ending as FailureName).status : 503;
 }
@@ -316,6 +334,43 @@ describe('rings when a part of the calls fails, at many calls', () => {
 
   test('not when one of ten does', () => {
     expect(everySecond((n) => (n % 10 ? 'Answered' : 'AtlasTimedOut'))).toEqual([]);
+  });
+});
+
+describe('the table of shared answers', () => {
+  const fault = (minutes: number, ending: (n: number) => Ending = () => 'table fails') =>
+    traffic(1, 14, (n) => (n < minutes ? ending(n) : 'table works'));
+
+  test.each([
+    [1, 16],
+    [2, 30],
+  ])('rings after a quarter of an hour of failures, at a question in %i min, and once', (every, minutes) => {
+    const changes = judge(
+      traffic(every, 14, () => 'table fails'),
+      14,
+    );
+    expect(changes).toMatchObject([{ alarm: 'TableFails', isAlarm: true }]);
+    expect(firstOf(changes) - QUIET_HOURS * 60).toBe(minutes);
+  });
+
+  test('rings where it fails for most environments, and ends when it works again', () => {
+    const changes = judge(
+      fault(300, (n) => (n % 4 ? 'table fails' : 'table works')),
+      14,
+    );
+    expect(changes.map(({ alarm, isAlarm }) => [alarm, isAlarm])).toEqual([
+      ['TableFails', true],
+      ['TableFails', false],
+    ]);
+    expect(changes[1]?.minute).toBeLessThan((QUIET_HOURS + 5) * 60 + 40);
+  });
+
+  test.each<[string, Call[]]>([
+    ['while it is throttled for some minutes', fault(14)],
+    ['where it fails for one environment of three', fault(300, (n) => (n % 3 ? 'table works' : 'table fails'))],
+    ['where it is used twice an hour', traffic(30, 14, () => 'table fails')],
+  ])('stays silent %s', (_, calls) => {
+    expect(judge(calls, 14)).toEqual([]);
   });
 });
 

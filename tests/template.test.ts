@@ -6,9 +6,11 @@ import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { loadAwsServiceSpec } from '@aws-cdk/aws-service-spec';
+import { DescribeTableCommand } from '@aws-sdk/client-dynamodb';
 import { beforeAll, describe, expect, test, vi } from 'vitest';
 import { parse } from 'yaml';
 import { packageService } from '../deploy/package-service.ts';
+import { startEmbeddedDynamoDB } from '../embedded/dynamodb.ts';
 import {
   allIsWell,
   ask,
@@ -38,6 +40,7 @@ const everything = {
   corsOrigins: 'https://app.example.com, https://other.example.com',
   throttlingRate: '7',
   throttlingBurst: '9',
+  freshnessSeconds: '5',
   reservedConcurrency: '5',
   logRetentionDays: '30',
   kmsKeyArn: 'arn:aws:kms:us-east-1:123456789012:key/1234abcd-12ab',
@@ -336,11 +339,45 @@ describe('the function', () => {
         Variables: {
           ATLAS_SECRET_ID: 'atlas/{groupId}/key',
           ATLAS_BASE_URL: 'https://cloud.mongodb.com/api/atlas/v2',
+          ANSWER_FRESHNESS_SECONDS: '5',
+          ANSWER_TABLE: { Ref: 'AnswerTable' },
           HTTPS_PROXY: 'http://proxy.example.com:3128',
           NO_PROXY: '.amazonaws.com,example.com',
         },
       },
     });
+  });
+});
+
+describe('the table of shared answers', () => {
+  test('is on demand and encrypted, and deletes its items by itself and with the stack', () => {
+    expect(ofType(full, 'AWS::DynamoDB::Table')).toMatchObject([
+      {
+        DeletionPolicy: 'Delete',
+        Properties: {
+          BillingMode: 'PAY_PER_REQUEST',
+          SSESpecification: { SSEEnabled: true },
+          TimeToLiveSpecification: { AttributeName: 'expiresAt', Enabled: true },
+        },
+      },
+    ]);
+  });
+
+  test('is the one that the embedded DynamoDB has', async () => {
+    const dynamoDB = await startEmbeddedDynamoDB();
+    const { Table } = await dynamoDB.client.send(new DescribeTableCommand({ TableName: dynamoDB.table }));
+    const { AttributeDefinitions, KeySchema } = only(full, 'AWS::DynamoDB::Table');
+    expect(Table).toMatchObject({ AttributeDefinitions, KeySchema });
+    await dynamoDB.close();
+  });
+
+  test('is not there by default: no table, no right, no alarm', () => {
+    for (const template of [plain, rest, none]) {
+      expect(JSON.stringify(template)).not.toMatch(/dynamodb|AnswerTable|TableFail|SharedAnswers/i);
+      expect(only(template, 'AWS::Lambda::Function')).toMatchObject({
+        Environment: { Variables: { ANSWER_FRESHNESS_SECONDS: '0', ANSWER_TABLE: '' } },
+      });
+    }
   });
 });
 
@@ -389,6 +426,11 @@ describe('least privilege', () => {
     expect(JSON.stringify(full.Resources['FunctionRole'])).toContain(
       '{"StringEquals":{"kms:ViaService":{"Fn::Sub":"secretsmanager.${AWS::Region}.${AWS::URLSuffix}"}}}',
     );
+  });
+
+  test('it may read and write the items of its table, where it has one', () => {
+    const all = statements(full, 'FunctionRole').filter((one) => one.includes('dynamodb'));
+    expect(all).toEqual(['Allow dynamodb:GetItem dynamodb:UpdateItem on AnswerTable,Arn']);
   });
 
   test('of an ARN, with or without the six characters of its end, it may read that one', async () => {
@@ -632,6 +674,11 @@ describe('metrics', () => {
     secretsManager.error = { status: 500, name: 'InternalServiceError' };
     atlas.reply = () => ({ status: 503, body: '' });
     await ask(handler);
+    allIsWell();
+    const withoutTable = { AWS_ENDPOINT_URL_DYNAMODB: 'http://127.0.0.1:9', ANSWER_TABLE: 'none' };
+    await ask(
+      await coldStart({ ...withoutTable, ANSWER_FRESHNESS_SECONDS: '5', POWERTOOLS_METRICS_DISABLED: 'false' }),
+    );
     const lines = output.lines().filter((line) => '_aws' in line) as Emf[];
     // The state machines count for themselves.
     const counted = ['EventsRefused', 'RemindersRefused', 'PollsWithoutAnswer', 'LostRounds'];
@@ -692,11 +739,12 @@ describe('metrics', () => {
     });
   });
 
-  test('the dashboard shows metrics that are really emitted', async () => {
+  test.each(['plain', 'full'])('the dashboard shows metrics that are really emitted: %s', async (which) => {
     const known = await emitted();
-    const [body] = (only(plain, 'AWS::CloudWatch::Dashboard')['DashboardBody'] as unknown as { 'Fn::Sub': [string] })[
-      'Fn::Sub'
-    ];
+    const template = which === 'plain' ? plain : full;
+    const [body] = (
+      only(template, 'AWS::CloudWatch::Dashboard')['DashboardBody'] as unknown as { 'Fn::Sub': [string] }
+    )['Fn::Sub'];
     const { widgets } = JSON.parse(body) as {
       widgets: { properties: { title: string; metrics: (string | { expression?: string })[][] } }[];
     };
@@ -780,6 +828,8 @@ describe('parameters that are wrong are named before anything is deployed', () =
     [{ corsOrigins: '*' }, 'corsOrigins must be origins such as https://app.example.com'],
     [{ throttlingRate: '0' }, 'throttlingRate must be a whole number from 1 to 10000'],
     [{ throttlingBurst: 'many' }, 'throttlingBurst must be a whole number'],
+    [{ freshnessSeconds: '61' }, 'freshnessSeconds must be a whole number from 0 to 60'],
+    [{ freshnessSeconds: '2.5' }, 'freshnessSeconds must be a whole number from 0 to 60'],
     [{ reservedConcurrency: '0' }, 'reservedConcurrency must be a whole number from 1 to 1000'],
     [{ logRetentionDays: '2' }, 'logRetentionDays must be one of 1, 3, 5'],
     [{ kmsKeyArn: 'alias/key' }, 'kmsKeyArn must be the ARN of a KMS key'],

@@ -1,0 +1,30 @@
+/** The table of shared answers, where there is one. */
+
+/**
+ * @param values the deployment's parameters, judged
+ * @returns the table, its name for the function's environment, and what the function may do with it
+ */
+module.exports = ({ freshnessSeconds }) => {
+  if (Number(freshnessSeconds) === 0) return { part: {}, name: '', rights: [] };
+  return {
+    name: { Ref: 'AnswerTable' },
+    rights: [[['dynamodb:GetItem', 'dynamodb:UpdateItem'], { 'Fn::GetAtt': ['AnswerTable', 'Arn'] }]],
+    part: {
+      Resources: {
+        AnswerTable: {
+          Type: 'AWS::DynamoDB::Table',
+          // What is in it is of use for seconds.
+          DeletionPolicy: 'Delete',
+          UpdateReplacePolicy: 'Delete',
+          Properties: {
+            AttributeDefinitions: [{ AttributeName: 'key', AttributeType: 'S' }],
+            KeySchema: [{ AttributeName: 'key', KeyType: 'HASH' }],
+            BillingMode: 'PAY_PER_REQUEST',
+            SSESpecification: { SSEEnabled: true },
+            TimeToLiveSpecification: { AttributeName: 'expiresAt', Enabled: true },
+          },
+        },
+      },
+    },
+  };
+};
