@@ -3,7 +3,7 @@
 export type Figure = { what: string; count: number; p50: number; p95: number };
 
 /** The smallest of the values that at least this share of them do not exceed. */
-function percentile(values: number[], share: number): number {
+export function percentile(values: number[], share: number): number {
   const sorted = values.toSorted((one, other) => one - other);
   return sorted[Math.max(0, Math.ceil(share * sorted.length) - 1)] ?? Number.NaN;
 }

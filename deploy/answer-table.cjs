@@ -1,5 +1,7 @@
 /** The table of shared answers, where there is one. */
 
+const name = '${self:service}-${sls:stage}-answers';
+
 /**
  * @param values the deployment's parameters, judged
  * @returns the table, its name for the function's environment, and what the function may do with it
@@ -7,7 +9,7 @@
 module.exports = ({ freshnessSeconds }) => {
   if (Number(freshnessSeconds) === 0) return { part: {}, name: '', rights: [] };
   return {
-    name: { Ref: 'AnswerTable' },
+    name,
     rights: [[['dynamodb:GetItem', 'dynamodb:UpdateItem'], { 'Fn::GetAtt': ['AnswerTable', 'Arn'] }]],
     part: {
       Resources: {
@@ -17,6 +19,7 @@ module.exports = ({ freshnessSeconds }) => {
           DeletionPolicy: 'Delete',
           UpdateReplacePolicy: 'Delete',
           Properties: {
+            TableName: name,
             AttributeDefinitions: [{ AttributeName: 'key', AttributeType: 'S' }],
             KeySchema: [{ AttributeName: 'key', KeyType: 'HASH' }],
             BillingMode: 'PAY_PER_REQUEST',

@@ -209,6 +209,8 @@ export async function startEmbeddedAtlas({ projects = {} as Projects, port = 0 }
   };
 
   const server = await serve((request, response) => {
+    // Not Atlas's own: it tells what Atlas saw.
+    if (request.url === '/counters') return send(response, { status: 200, body: atlas.counters });
     atlas.counters.requests += 1;
     if (!atlas.intercept?.(request, response)) answer(request, response);
   }, port);

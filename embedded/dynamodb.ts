@@ -14,7 +14,8 @@ const schema = {
 
 type Listener = (request: IncomingMessage, response: ServerResponse) => void;
 
-export async function startEmbeddedDynamoDB(table = 'answers') {
+/** @param table by default the one that is deployed in the stage dev */
+export async function startEmbeddedDynamoDB(table = 'atlas-live-migration-dev-answers') {
   const { default: dynalite } = (await import('dynalite' as string)) as { default: (options: object) => Server };
   const server = dynalite({ createTableMs: 0 });
   const [listener] = server.listeners('request') as [Listener];

@@ -8,6 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { startEmbeddedAtlas } from '../embedded/atlas.ts';
 import { demoGroupId, demoIds, demoProjects } from '../embedded/demo-migrations.ts';
 import { type ChallengeName, challengeForms } from '../embedded/digest-verifier.ts';
+import { startEmbeddedDynamoDB } from '../embedded/dynamodb.ts';
 import { failOnDemand, failuresOnDemand } from '../embedded/failures-on-demand.ts';
 import { freePort } from '../embedded/http-server.ts';
 import { functionName, startInvokeEndpoint } from '../embedded/lambda-invoke.ts';
@@ -20,12 +21,14 @@ const usage = `Usage: npm start -- [options]
   --port N         port of the HTTP API (3000)
   --lambda-port N  port of the Lambda invoke endpoint (3002)
   --challenge NAME how the embedded Atlas challenges: ${Object.keys(challengeForms).join(' | ')}
+  --freshness N    share answers for N seconds (0 to 60), in an embedded DynamoDB
 With ATLAS_SECRET_ID set, the real Secrets Manager and the real Atlas are asked; AWS credentials are needed then.`;
 
 const options = {
   port: { type: 'string', default: '3000' },
   'lambda-port': { type: 'string', default: '3002' },
   challenge: { type: 'string', default: 'atlas' },
+  freshness: { type: 'string', default: '0' },
 } as const;
 
 function stop(message: string): never {
@@ -93,8 +96,19 @@ function forgetAwsSetUp() {
   Object.assign(process.env, { AWS_CONFIG_FILE: devNull, AWS_SHARED_CREDENTIALS_FILE: devNull });
 }
 
+/** Starts the table of shared answers and points the function's environment at it. */
+async function embedTable(freshness: number): Promise<string> {
+  const { origin, table } = await startEmbeddedDynamoDB();
+  Object.assign(process.env, {
+    ANSWER_FRESHNESS_SECONDS: String(freshness),
+    ANSWER_TABLE: table,
+    AWS_ENDPOINT_URL_DYNAMODB: origin,
+  });
+  return `  embedded DynamoDB         ${origin} (answers are shared for ${freshness} s)`;
+}
+
 /** Starts the embedded services and points the function's environment at them. */
-async function embedServices(challenge: ChallengeName): Promise<string[]> {
+async function embedServices(challenge: ChallengeName): Promise<{ lines: string[]; atlasOrigin: string }> {
   const atlas = await startEmbeddedAtlas({ projects: demoProjects });
   const secretsManager = await startEmbeddedSecretsManager();
   atlas.challenge = challenge;
@@ -116,13 +130,14 @@ async function embedServices(challenge: ChallengeName): Promise<string[]> {
     AWS_REGION: 'us-east-1',
   });
   delete process.env['ATLAS_BASE_URL'];
-  return [
+  const lines = [
     `  embedded Atlas            ${atlas.baseUrl} (challenge: ${challenge})`,
     `  embedded Secrets Manager  ${secretsManager.origin}`,
   ];
+  return { lines, atlasOrigin: atlas.origin };
 }
 
-const examples = (http: string, invoke: string) => {
+const examples = (http: string, invoke: string, atlasOrigin: string) => {
   const url = (id: string, group = demoGroupId) => `${http}/groups/${group}/liveMigrations/${id}`;
   const { completes, fails, expires } = demoIds;
   const portOption = ports['lambda-port'] === 3002 ? '' : ` -- --endpoint ${invoke}`;
@@ -144,20 +159,36 @@ const examples = (http: string, invoke: string) => {
   # another Lambda's direct invocation
   curl -d '{"groupId":"${demoGroupId}","liveMigrationId":"${completes}"}' ${invoke}/2015-03-31/functions/${functionName}/invocations
 
-Each failure that a caller can get, always by the same ids (AtlasTimedOut takes eight seconds):
+${
+  freshness > 0
+    ? `Answers are shared for ${freshness} s. Twenty callers at once, and what the embedded Atlas has seen before and after:
+
+  curl ${atlasOrigin}/counters
+  seq 20 | xargs -P 20 -I {} curl -sS -o ${devNull} -w '%{http_code} ' ${url(completes)}
+  curl ${atlasOrigin}/counters
+
+`
+    : ''
+}Each failure that a caller can get, always by the same ids (AtlasTimedOut takes eight seconds):
 
 ${Object.entries(failuresOnDemand)
   .map(([name, { groupId, liveMigrationId }]) => `  # ${name}\n  curl ${url(liveMigrationId, groupId)}\n`)
   .join('')}`;
 };
 
-const { ports, challenge } = readCommandLine(usage, options, ({ challenge, ...texts }, [stray]) => {
-  if (stray) throw new Error(`There is nothing to do with "${stray}".`);
-  if (!Object.hasOwn(challengeForms, challenge)) throw new Error(`There is no challenge "${challenge}".`);
-  const ports = { port: portOf('port', texts.port), 'lambda-port': portOf('lambda-port', texts['lambda-port']) };
-  if (ports.port === ports['lambda-port']) throw new Error('--port and --lambda-port must be two ports.');
-  return { ports, challenge: challenge as ChallengeName };
-});
+const { ports, challenge, freshness } = readCommandLine(
+  usage,
+  options,
+  ({ challenge, freshness, ...texts }, [stray]) => {
+    if (stray) throw new Error(`There is nothing to do with "${stray}".`);
+    if (!Object.hasOwn(challengeForms, challenge)) throw new Error(`There is no challenge "${challenge}".`);
+    const ports = { port: portOf('port', texts.port), 'lambda-port': portOf('lambda-port', texts['lambda-port']) };
+    if (ports.port === ports['lambda-port']) throw new Error('--port and --lambda-port must be two ports.');
+    if (!/^\d+$/.test(freshness) || Number(freshness) > 60)
+      throw new Error('--freshness must be a whole number from 0 to 60.');
+    return { ports, challenge: challenge as ChallengeName, freshness: Number(freshness) };
+  },
+);
 const { port, 'lambda-port': lambdaPort } = ports;
 
 const end = () => process.exit(0);
@@ -177,8 +208,12 @@ console.log(
     ? `REAL services: the key is read from the secret ${realSecret} with your AWS credentials, and the real Atlas is asked.`
     : 'Everything is embedded: no account, no key and no network is needed.',
 );
-await mustBeFree(ports, challenge === options.challenge.default ? [] : [`--challenge ${challenge}`]);
-const services = realSecret ? [] : await embedServices(challenge);
+await mustBeFree(ports, [
+  ...(challenge === options.challenge.default ? [] : [`--challenge ${challenge}`]),
+  ...(freshness > 0 ? [`--freshness ${freshness}`] : []),
+]);
+const { lines, atlasOrigin } = realSecret ? { lines: [], atlasOrigin: '' } : await embedServices(challenge);
+if (freshness > 0) lines.push(await embedTable(freshness));
 
 try {
   readConfiguration(process.env);
@@ -196,6 +231,7 @@ process.argv.push('--httpPort', String(behind), '--lambdaPort', '0', '--noSponso
 process.argv.push(
   ...param('atlasSecretId', process.env['ATLAS_SECRET_ID']),
   ...param('atlasBaseUrl', process.env['ATLAS_BASE_URL']),
+  ...param('freshnessSeconds', process.env['ANSWER_FRESHNESS_SECONDS']),
   ...param('httpsProxy', process.env['HTTPS_PROXY']),
   ...param('noProxy', process.env['NO_PROXY']),
 );
@@ -218,7 +254,7 @@ console.log(`
   HTTP API                  ${http}
   API reference, to try it  ${http}/
   Lambda invoke endpoint    ${invoke.origin}
-${services.join('\n')}
+${lines.join('\n')}
 
-${realSecret ? '' : examples(http, invoke.origin)}
+${realSecret ? '' : examples(http, invoke.origin, atlasOrigin)}
 Ctrl-C stops everything. The function's log lines follow.`);

@@ -1,9 +1,10 @@
-/** Through a proxy: https to Atlas and Secrets Manager, in a network that has no other way out. */
+/** Through a proxy: https to Atlas, Secrets Manager and DynamoDB, in a network that has no other way out. */
 
 import { once } from 'node:events';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
 import tls from 'node:tls';
 import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
+import { startEmbeddedDynamoDB } from '../embedded/dynamodb.ts';
 import { makeCertificate, serveTls } from '../embedded/tls.ts';
 import { startConnectProxy } from './support/connect-proxy.ts';
 import {
@@ -19,8 +20,10 @@ import {
 } from './support/harness.ts';
 
 // Names that never resolve (RFC 6761, section 6.4): nothing but the proxy can reach them.
-const [atlasHost, secretsHost] = ['api.atlas.invalid', 'secretsmanager.invalid'];
-const certificate = await makeCertificate(['DNS:localhost', `DNS:${atlasHost}`, `DNS:${secretsHost}`]);
+const [atlasHost, secretsHost, tableHost] = ['api.atlas.invalid', 'secretsmanager.invalid', 'dynamodb.invalid'];
+const certificate = await makeCertificate(
+  ['localhost', atlasHost, secretsHost, tableHost].map((host) => `DNS:${host}`),
+);
 
 describe.skipIf(!certificate)('through a proxy', () => {
   const own = tls.getCACertificates();
@@ -71,6 +74,24 @@ describe.skipIf(!certificate)('through a proxy', () => {
       expect(proxy.log).toEqual(tunnels);
       expect(atlas.counters).toMatchObject({ requests: 3, connections: 1 });
     });
+  });
+
+  test('the table of shared answers is reached through it as well, over one tunnel', async () => {
+    const dynamoDB = await startEmbeddedDynamoDB();
+    onTestFinished(dynamoDB.close);
+    if (!certificate) return;
+    const server = await serveTls(certificate, portOf(dynamoDB.origin));
+    onTestFinished(() => void server.close());
+    const proxy = await startProxy(undefined, { ...routes, [`${tableHost}:443`]: server.port });
+    const handler = await coldStart({
+      HTTPS_PROXY: proxy.url,
+      AWS_ENDPOINT_URL_DYNAMODB: `https://${tableHost}`,
+      ANSWER_TABLE: dynamoDB.table,
+      ANSWER_FRESHNESS_SECONDS: '5',
+    });
+    expect(await ask(handler)).toEqual({ document });
+    expect(await dynamoDB.items()).toMatchObject([{ entry: {} }]);
+    expect(proxy.log.toSorted()).toEqual([...tunnels, `${tableHost}:443 200`].toSorted());
   });
 
   test('a tunnel that was closed while nobody looked is made anew', async () => {

@@ -332,6 +332,29 @@ describe('a lease', () => {
     held.release();
   });
 
+  test('is looked for at half the price first, and then in a way that sees every write', async () => {
+    const bodies: string[] = [];
+    const atlasHeld = hold(atlas, isQuestion);
+    const [one, other] = await environments(2);
+    const answers = [ask(one)];
+    await atlasHeld.arrived(1);
+    const isEnough = new Promise<void>((resolve) => {
+      dynamoDB.intercept = (request) => {
+        const at = bodies.push('') - 1;
+        request.on('data', (chunk) => {
+          bodies[at] += chunk;
+        });
+        if (bodies.length === 3) resolve();
+        return false;
+      };
+    });
+    answers.push(ask(other));
+    await isEnough;
+    atlasHeld.release();
+    await Promise.all(answers);
+    expect(bodies.slice(0, 3).map((body) => JSON.parse(body).ConsistentRead)).toEqual([false, true, true]);
+  });
+
   test('that has ended, or that another has by now, stores nothing', async () => {
     const held = hold(atlas, isQuestion);
     const answer = ask(await coldStart());
@@ -357,9 +380,12 @@ describe('a lease', () => {
       return false;
     };
     const output = captureOutput();
+    const { requests } = dynamoDB.counters;
     expect(await ask(await coldStart())).toEqual({ document });
     expect(output.lines()).toMatchObject([{ answerFrom: 'atlas' }]);
     expect(output.lines()[0]).not.toHaveProperty('tableFailure');
+    // A reading, the lease and its second attempt, a reading that finds it, the entry: nobody waited for it.
+    expect(dynamoDB.counters.requests).toBe(requests + 5);
     expect(await onlyItem()).toMatchObject({ entry: {} });
     expect(await onlyItem()).not.toHaveProperty('leaseOwner');
   });
@@ -440,7 +466,7 @@ describe('a failure', () => {
     for (const item of await dynamoDB.items(table)) expect(item['entry']?.S).not.toContain('TimedOut');
   });
 
-  test('of a refused key does not make those wait who wait for it', async () => {
+  test('of a refused key does not make those wait who wait for it: they ask at once, and together', async () => {
     bringAbout('AtlasCredentialsRejected');
     const held = hold(atlas, isQuestion);
     const handlers = await environments(3);
@@ -449,6 +475,10 @@ describe('a failure', () => {
     const waits = reads(5);
     outcomes.push(...handlers.slice(1).map((handler) => ask(handler)));
     await waits;
+    const [[request, response] = []] = held.held.splice(0);
+    if (request && response) atlas.answer(request, response);
+    // The one whose key was refused asks with another nonce; the two others ask beside it.
+    await held.arrived(3);
     held.release();
     for (const outcome of await Promise.all(outcomes)) {
       expect(outcome).toMatchObject({ failure: 'AtlasCredentialsRejected' });

@@ -1,8 +1,8 @@
 /** The mechanism of sharing by itself, under arbitrary interleavings of callers, clocks, delays, deaths and failures of the store. */
 
 import fc from 'fast-check';
-import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { createSharing, type Entry, type Store } from '../lib/sharing/sharing.ts';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { createSharing, type Entry, type Share, type Store } from '../lib/sharing/sharing.ts';
 
 // Time is the tests' own, so that minutes of waiting take none.
 beforeEach(() => {
@@ -189,4 +189,108 @@ test('where the store fails now and then, or hangs: everybody gets an answer, no
     }),
     runs,
   );
+});
+
+describe('one caller', () => {
+  const clock = { now: () => Date.now(), sleep: pause };
+  const noFaults = { delays: [2], fails: [false] };
+  /** Asks once; whatever is not given is as it usually is. */
+  function ask(share: Share, { lives = invocationMs, takes = 100, throws = undefined as Error | undefined } = {}) {
+    const end = Date.now() + lives;
+    const failures: unknown[] = [];
+    const result = share({
+      key: 'key',
+      workMs,
+      leaseMs,
+      msLeft: () => Math.max(0, end - Date.now()),
+      judge: ({ text }) => (Number(text) >= end - lives - 5000 ? text : undefined),
+      work: async () => {
+        await pause(takes);
+        if (throws) throw throws;
+        return { value: 'made', text: String(Date.now()) };
+      },
+      onStore: (failure) => failures.push(failure),
+    });
+    return { result, failures };
+  }
+  const hangs = async () => new Promise<never>(() => undefined);
+
+  test('that has no time left gives its lease back in a moment or not at all, and says nothing of the store', async () => {
+    const store = { ...modelStore(noFaults), release: hangs };
+    const share = createSharing(Promise.resolve(store), clock);
+    const error = new Error('The work failed.');
+    const { result, failures } = ask(share, { lives: workMs + 10, takes: workMs, throws: error });
+    const start = Date.now();
+    const outcome = expect(result).rejects.toBe(error);
+    await vi.runAllTimersAsync();
+    await outcome;
+    expect(Date.now() - start).toBeLessThanOrEqual(workMs + 300);
+    expect(failures.filter((failure) => failure !== undefined)).toEqual([]);
+    // The store is not left alone for that.
+    const read = vi.spyOn(store, 'read');
+    const next = ask(share);
+    await vi.runAllTimersAsync();
+    expect(await next.result).toMatchObject({ from: 'work' });
+    expect(read).toHaveBeenCalled();
+  });
+
+  test('with less time than the work may take works without a lease', async () => {
+    const store = modelStore(noFaults);
+    const lease = vi.spyOn(store, 'lease');
+    const { result } = ask(createSharing(Promise.resolve(store), clock), { lives: workMs - 1 });
+    await vi.runAllTimersAsync();
+    expect(await result).toMatchObject({ from: 'work' });
+    expect(lease).not.toHaveBeenCalled();
+  });
+
+  test('who has waited for others is refused a lease three times in a row before it works without one', async () => {
+    let reads = 0;
+    const store: Store = {
+      ...modelStore(noFaults),
+      // Another's lease is seen between two that are refused.
+      read: async () => {
+        reads += 1;
+        const now = Date.now();
+        return reads % 2 ? {} : { lease: { owner: 'another', until: now + 1 } };
+      },
+      lease: vi.fn(async () => reads > 10),
+    };
+    const { result } = ask(createSharing(Promise.resolve(store), clock));
+    await vi.runAllTimersAsync();
+    await result;
+    expect(store.lease).toHaveBeenCalledTimes(6);
+  });
+
+  test('who waits for one that dies takes the lease after it, and does not work without one', async () => {
+    let item: Awaited<ReturnType<Store['read']>> = { lease: { owner: 'dead', until: Date.now() + 3000 } };
+    const store: Store = {
+      ...modelStore(noFaults),
+      read: async () => item,
+      lease: vi.fn(async () => true),
+      release: async () => undefined,
+    };
+    // DynamoDB deletes an item whose time is over.
+    setTimeout(() => {
+      item = {};
+    }, 3500);
+    const { result } = ask(createSharing(Promise.resolve(store), clock));
+    await vi.runAllTimersAsync();
+    expect(await result).toMatchObject({ from: 'work' });
+    expect(store.lease).toHaveBeenCalledTimes(1);
+  });
+
+  test('whose clock was set back does not leave the store alone for longer', async () => {
+    const store = modelStore(noFaults);
+    const read = vi.spyOn(store, 'read').mockRejectedValueOnce(new Error('The store fails.'));
+    const share = createSharing(Promise.resolve(store), clock);
+    const first = ask(share, { throws: new Error('no entry') });
+    const outcome = expect(first.result).rejects.toThrow();
+    await vi.runAllTimersAsync();
+    await outcome;
+    vi.setSystemTime(Date.now() - 3_600_000);
+    const second = ask(share);
+    await vi.runAllTimersAsync();
+    await second.result;
+    expect(read).toHaveBeenCalledTimes(2);
+  });
 });

@@ -44,6 +44,18 @@ afterEach(async () => {
   }
 });
 
+test('--freshness shares answers: twenty callers at once are one question to Atlas', { timeout: 60_000 }, async () => {
+  const args = ['--port', String(await freePort()), '--lambda-port', String(await freePort()), '--freshness', '5'];
+  const { output } = await start(args);
+  expect(output).toMatch(/embedded DynamoDB +http:\/\/127\.0\.0\.1:\d+ \(answers are shared for 5 s\)/);
+  const [, before = '', twenty = '', after = ''] =
+    /Twenty callers at once.*?\n\n +(.*)\n +(.*)\n +(.*)\n/.exec(output) ?? [];
+  const run = async (command: string) => (await promisify(execFile)('sh', ['-c', command])).stdout;
+  expect(JSON.parse(await run(before))).toMatchObject({ requests: 0 });
+  expect(await run(twenty)).toBe('200 '.repeat(20));
+  expect(JSON.parse(await run(after))).toMatchObject({ authenticated: 1 });
+});
+
 test('every command that it prints works, each failure among them, and Ctrl-C ends it', {
   timeout: 60_000,
 }, async () => {
@@ -281,6 +293,7 @@ describe('npm start ends', () => {
 
 test.each([
   [['--port', 'x'], '--port must be a port number'],
+  [['--freshness', '61'], '--freshness must be a whole number from 0 to 60.'],
   [['--challenge', 'none'], 'There is no challenge "none".'],
   [['4000'], 'There is nothing to do with "4000".'],
   [['--port', '3100', '--lambda-port', '3100'], 'must be two ports'],

@@ -340,7 +340,7 @@ describe('the function', () => {
           ATLAS_SECRET_ID: 'atlas/{groupId}/key',
           ATLAS_BASE_URL: 'https://cloud.mongodb.com/api/atlas/v2',
           ANSWER_FRESHNESS_SECONDS: '5',
-          ANSWER_TABLE: { Ref: 'AnswerTable' },
+          ANSWER_TABLE: 'atlas-live-migration-dev-answers',
           HTTPS_PROXY: 'http://proxy.example.com:3128',
           NO_PROXY: '.amazonaws.com,example.com',
         },
@@ -355,6 +355,7 @@ describe('the table of shared answers', () => {
       {
         DeletionPolicy: 'Delete',
         Properties: {
+          TableName: 'atlas-live-migration-dev-answers',
           BillingMode: 'PAY_PER_REQUEST',
           SSESpecification: { SSEEnabled: true },
           TimeToLiveSpecification: { AttributeName: 'expiresAt', Enabled: true },

@@ -1,0 +1,249 @@
+/**
+ * `npm run crowd`: many callers of the packaged function, each execution environment a process of its own, with shared
+ * answers and without. The first part lets 1,000 callers ask about one live migration while the table, Atlas or an
+ * environment fails; the second one lets 10 to 10,000 callers ask once a minute about twenty, while Atlas limits the rate.
+ */
+
+import { type ChildProcess, fork } from 'node:child_process';
+import { once } from 'node:events';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { build } from 'esbuild';
+import { packageService, unpack } from '../deploy/package-service.ts';
+import { atlasError } from '../embedded/atlas.ts';
+import { startEmbeddedDynamoDB } from '../embedded/dynamodb.ts';
+import type { Order, Outcome } from './crowd-child.ts';
+import { percentile, table } from './figures.ts';
+import { startUpstream } from './upstream.ts';
+
+const { values: options } = parseArgs({
+  options: { part: { type: 'string' }, callers: { type: 'string', default: '10,100,1000,10000' } },
+});
+const FRESHNESS = 5;
+const upstream = await startUpstream();
+const dynamoDB = await startEmbeddedDynamoDB();
+const { atlas } = upstream;
+const unpacked = unpack((await packageService()).zip);
+const root = fileURLToPath(new URL('..', import.meta.url));
+const script = join(root, '.build/bench/crowd-child.cjs');
+await build({
+  absWorkingDir: root,
+  entryPoints: ['bench/crowd-child.ts'],
+  outfile: script,
+  bundle: true,
+  packages: 'external',
+  platform: 'node',
+});
+
+const hex = (number: number) => number.toString(16).padStart(24, '0');
+const entityOf = (_id: string) => ({ _id, status: 'WORKING', readyForCutover: false, lagTimeSeconds: 42 });
+
+type Environment = ChildProcess & { ask(order: Order): Promise<Outcome | undefined> };
+
+async function startEnvironments(count: number, freshness: number, tableName = dynamoDB.table): Promise<Environment[]> {
+  const variables = {
+    ...upstream.environment,
+    AWS_ENDPOINT_URL_DYNAMODB: dynamoDB.origin,
+    ANSWER_FRESHNESS_SECONDS: String(freshness),
+    ANSWER_TABLE: tableName,
+  };
+  const all: Environment[] = [];
+  for (let made = 0; made < count; made += 1) {
+    const child = fork(script, [join(unpacked.taskRoot, 'functions/get-live-migration.js')], {
+      env: { PATH: process.env['PATH'], ...variables },
+    });
+    await once(child, 'message');
+    child.setMaxListeners(0);
+    const gone = once(child, 'exit').then(() => undefined);
+    const ask = (order: Order) => {
+      const answered = new Promise<Outcome>((resolve) => {
+        const take = (outcome: Outcome) => {
+          if (outcome.at !== order.at) return;
+          child.off('message', take);
+          resolve(outcome);
+        };
+        child.on('message', take);
+      });
+      child.send(order);
+      return Promise.race([answered, gone]);
+    };
+    all.push(Object.assign(child, { ask }));
+  }
+  return all;
+}
+
+const endAll = async (environments: Environment[]) => {
+  for (const child of environments) child.kill('SIGKILL');
+  await Promise.all(
+    environments.map((child) => child.exitCode === null && child.signalCode === null && once(child, 'exit')),
+  );
+};
+
+/** Answers after so long, as Atlas does. */
+const takes = (ms: number) => {
+  atlas.intercept = (request, response) => {
+    setTimeout(() => atlas.answer(request, response), ms);
+    return true;
+  };
+};
+
+function figuresOf(outcomes: (Outcome | undefined)[]) {
+  const all = outcomes.filter((outcome) => outcome !== undefined);
+  const times = all.map(({ ms }) => ms);
+  return {
+    answers: all.length,
+    failed: all.filter(({ failure }) => failure).length,
+    failures: [...new Set(all.flatMap(({ failure }) => failure ?? []))].join(' '),
+    oldest: Math.max(0, ...all.map(({ ageSeconds = 0 }) => ageSeconds)),
+    times: [0.5, 0.99, 1].map((share) => Math.round(percentile(times, share))).join(' / '),
+  };
+}
+
+let orders = 0;
+const order = (groupId: string, liveMigrationId: string): Order => {
+  orders += 1;
+  return { at: orders, groupId, liveMigrationId };
+};
+
+/** 1,000 callers in 50 environments, of which each asks every three seconds for fifteen seconds. */
+async function crowd(arrange: (environments: Environment[]) => unknown, tableName?: string) {
+  takes(120);
+  const [groupId, liveMigrationId] = [hex(1), hex(2)];
+  atlas.projects = { [groupId]: (id) => () => entityOf(id) };
+  atlas.reply = undefined;
+  const environments = await startEnvironments(50, FRESHNESS, tableName);
+  // Each of them has a key and a connection.
+  await Promise.all(environments.map((one, at) => one.ask(order(groupId, hex(1000 + at)))));
+  await arrange(environments);
+  const before = atlas.counters.authenticated;
+  const start = performance.now();
+  const callers = environments.flatMap((environment) => Array.from({ length: 20 }, () => environment));
+  const outcomes = await Promise.all(
+    callers.map(async (environment) => {
+      const mine: (Outcome | undefined)[] = [];
+      await sleep(Math.random() * 3000);
+      for (let round = 1; round <= 5; round += 1) {
+        mine.push(await environment.ask(order(groupId, liveMigrationId)));
+        await sleep(Math.max(0, start + round * 3000 - performance.now()));
+      }
+      return mine;
+    }),
+  );
+  await endAll(environments);
+  dynamoDB.intercept = undefined;
+  upstream.forget();
+  return { ...figuresOf(outcomes.flat()), requests: atlas.counters.authenticated - before };
+}
+
+/** Ends the first environment while it asks Atlas, and so holds the lease. */
+async function killHolder(environments: Environment[]) {
+  const isAsked = new Promise<void>((resolve) => {
+    atlas.intercept = ({ headers }) => {
+      if (headers.authorization) resolve();
+      return true;
+    };
+  });
+  const [holder] = environments.splice(0, 1);
+  void holder?.ask(order(hex(1), hex(2)));
+  await isAsked;
+  holder?.kill('SIGKILL');
+  takes(120);
+}
+
+const scenes: [string, () => ReturnType<typeof crowd>][] = [
+  ['the table works, Atlas takes 120 ms', () => crowd(() => undefined)],
+  ['Atlas takes 3.5 s', () => crowd(() => takes(3500))],
+  ['the environment that asks is killed', () => crowd(killHolder)],
+  [
+    'the table is throttled',
+    () =>
+      crowd(() => {
+        dynamoDB.intercept = (_request, response) => {
+          response.writeHead(400, { 'content-type': 'application/x-amz-json-1.0' });
+          response.end('{"__type":"com.amazonaws.dynamodb.v20120810#ThrottlingException"}');
+          return true;
+        };
+      }),
+  ],
+  [
+    'the table hangs',
+    () =>
+      crowd(() => {
+        dynamoDB.intercept = () => true;
+      }),
+  ],
+  ['there is no table', () => crowd(() => undefined, 'missing')],
+];
+
+/** Atlas's token bucket of each project: 1,200 requests at most, and 500 more a minute. It begins nearly empty. */
+function limitRates() {
+  const buckets = new Map<string, { level: number; at: number }>();
+  atlas.reply = ({ url = '' }) => {
+    const project = url.split('/')[5] ?? '';
+    const now = Date.now();
+    const { level, at } = buckets.get(project) ?? { level: 20, at: now };
+    const filled = Math.min(1200, level + ((now - at) * 500) / 60_000);
+    buckets.set(project, { level: filled >= 1 ? filled - 1 : filled, at: now });
+    return filled >= 1 ? undefined : { ...atlasError(429, 'RATE_LIMITED'), headers: { 'retry-after': '1' } };
+  };
+}
+
+/** Callers that ask once a minute, spread evenly, about 20 live migrations in 4 projects; for a minute. */
+async function load(callers: number, freshness: number) {
+  takes(120);
+  limitRates();
+  atlas.projects = Object.fromEntries(
+    [1, 2, 3, 4].map((project) => [hex(project), (id: string) => () => entityOf(id)]),
+  );
+  const environments = await startEnvironments(Math.min(40, callers), freshness);
+  const before = atlas.counters.authenticated;
+  // As Lambda does: the one that was used last, and each answers one question at a time.
+  const idle = [...environments];
+  const waiting: ((environment: Environment) => void)[] = [];
+  const outcomes: Promise<Outcome | undefined>[] = [];
+  const start = performance.now();
+  for (let caller = 0; caller < callers; caller += 1) {
+    await sleep(Math.max(0, start + (caller * 60_000) / callers - performance.now()));
+    const migration = caller % 20;
+    const asked = order(hex(1 + (migration % 4)), hex(100 + migration));
+    const free = idle.pop() ?? (await new Promise<Environment>((resolve) => waiting.push(resolve)));
+    outcomes.push(
+      free.ask(asked).finally(() => {
+        const next = waiting.shift();
+        if (next) next(free);
+        else idle.push(free);
+      }),
+    );
+  }
+  const figures = figuresOf(await Promise.all(outcomes));
+  await endAll(environments);
+  upstream.forget();
+  return { ...figures, requests: atlas.counters.authenticated - before };
+}
+
+const columns = ['answers', 'failed', 'requests to Atlas', 'oldest, s', 'p50 / p99 / max, ms', 'failures'];
+const row = (
+  name: string,
+  { answers, failed, requests, oldest, times, failures }: Awaited<ReturnType<typeof crowd>>,
+) => [name, ...[answers, failed, requests, oldest].map(String), times, failures];
+
+if (options.part !== 'load') {
+  const rows: string[][] = [];
+  for (const [name, run] of scenes) rows.push(row(name, await run()));
+  console.log(
+    table(`1,000 callers in 50 environments, one live migration, ${FRESHNESS} s of freshness, 15 s`, columns, rows),
+  );
+}
+if (options.part !== 'crowd') {
+  const rows: string[][] = [];
+  for (const callers of options.callers.split(',').map(Number))
+    for (const freshness of [0, FRESHNESS])
+      rows.push(
+        row(`${callers} callers, ${freshness ? `${freshness} s` : 'nothing shared'}`, await load(callers, freshness)),
+      );
+  console.log(table('Callers that ask once a minute, 20 live migrations in 4 projects, one minute', columns, rows));
+}
+unpacked.remove();
+await Promise.all([upstream.close(), dynamoDB.close()]);
