@@ -101,6 +101,13 @@ function figuresOf(outcomes: (Outcome | undefined)[]) {
   };
 }
 
+/** Questions to Atlas, and requests to the table. */
+const traffic = () => ({ requests: atlas.counters.authenticated, ofTable: dynamoDB.counters.requests });
+const trafficSince = ({ requests, ofTable }: ReturnType<typeof traffic>) => ({
+  requests: atlas.counters.authenticated - requests,
+  ofTable: dynamoDB.counters.requests - ofTable,
+});
+
 let orders = 0;
 const order = (groupId: string, liveMigrationId: string): Order => {
   orders += 1;
@@ -117,7 +124,7 @@ async function crowd(arrange: (environments: Environment[]) => unknown, tableNam
   // Each of them has a key and a connection.
   await Promise.all(environments.map((one, at) => one.ask(order(groupId, hex(1000 + at)))));
   await arrange(environments);
-  const before = atlas.counters.authenticated;
+  const before = traffic();
   const start = performance.now();
   const callers = environments.flatMap((environment) => Array.from({ length: 20 }, () => environment));
   const outcomes = await Promise.all(
@@ -134,7 +141,7 @@ async function crowd(arrange: (environments: Environment[]) => unknown, tableNam
   await endAll(environments);
   dynamoDB.intercept = undefined;
   upstream.forget();
-  return { ...figuresOf(outcomes.flat()), requests: atlas.counters.authenticated - before };
+  return { ...figuresOf(outcomes.flat()), ...trafficSince(before) };
 }
 
 /** Ends the first environment while it asks Atlas, and so holds the lease. */
@@ -198,7 +205,7 @@ async function load(callers: number, freshness: number) {
     [1, 2, 3, 4].map((project) => [hex(project), (id: string) => () => entityOf(id)]),
   );
   const environments = await startEnvironments(Math.min(40, callers), freshness);
-  const before = atlas.counters.authenticated;
+  const before = traffic();
   // As Lambda does: the one that was used last, and each answers one question at a time.
   const idle = [...environments];
   const waiting: ((environment: Environment) => void)[] = [];
@@ -220,14 +227,22 @@ async function load(callers: number, freshness: number) {
   const figures = figuresOf(await Promise.all(outcomes));
   await endAll(environments);
   upstream.forget();
-  return { ...figures, requests: atlas.counters.authenticated - before };
+  return { ...figures, ...trafficSince(before) };
 }
 
-const columns = ['answers', 'failed', 'requests to Atlas', 'oldest, s', 'p50 / p99 / max, ms', 'failures'];
+const columns = [
+  'answers',
+  'failed',
+  'questions to Atlas',
+  'requests to the table',
+  'oldest, s',
+  'p50 / p99 / max, ms',
+  'failures',
+];
 const row = (
   name: string,
-  { answers, failed, requests, oldest, times, failures }: Awaited<ReturnType<typeof crowd>>,
-) => [name, ...[answers, failed, requests, oldest].map(String), times, failures];
+  { answers, failed, requests, ofTable, oldest, times, failures }: Awaited<ReturnType<typeof crowd>>,
+) => [name, ...[answers, failed, requests, ofTable, oldest].map(String), times, failures];
 
 if (options.part !== 'load') {
   const rows: string[][] = [];

@@ -29,6 +29,12 @@ const dynamoDB = await startEmbeddedDynamoDB();
 afterAll(() => dynamoDB.close());
 
 let table: string;
+const variables = () => ({
+  AWS_ENDPOINT_URL_DYNAMODB: dynamoDB.origin,
+  ANSWER_FRESHNESS_SECONDS: '5',
+  ANSWER_TABLE: table,
+  POWERTOOLS_LOG_LEVEL: 'INFO',
+});
 let tables = 0;
 beforeEach(async () => {
   allIsWell();
@@ -36,13 +42,7 @@ beforeEach(async () => {
   tables += 1;
   table = `answers-${tables}`;
   await dynamoDB.createTable(table);
-  const variables = {
-    AWS_ENDPOINT_URL_DYNAMODB: dynamoDB.origin,
-    ANSWER_FRESHNESS_SECONDS: '5',
-    ANSWER_TABLE: table,
-    POWERTOOLS_LOG_LEVEL: 'INFO',
-  };
-  for (const [name, value] of Object.entries(variables)) vi.stubEnv(name, value);
+  for (const [name, value] of Object.entries(variables())) vi.stubEnv(name, value);
 });
 
 type Handlers = [LambdaHandler, LambdaHandler, LambdaHandler, ...LambdaHandler[]];
@@ -410,6 +410,27 @@ describe('a failure', () => {
     expect(atlas.counters.authenticated).toBe(2);
   });
 
+  test('is shared with those who came in its second, however late they read it', async () => {
+    bringAbout('AtlasAccessDenied');
+    await ask(await coldStart());
+    const handler = await coldStart();
+    const now = Date.now.bind(Date);
+    dynamoDB.intercept = () => {
+      vi.spyOn(Date, 'now').mockImplementation(() => now() + 1500);
+      return false;
+    };
+    expect(await ask(handler)).toMatchObject({ failure: 'AtlasAccessDenied' });
+    expect(atlas.counters.authenticated).toBe(1);
+  });
+
+  test('from the future counts as none', async () => {
+    bringAbout('AtlasAccessDenied');
+    await ask(await coldStart());
+    await age(-10_000);
+    atlas.reply = undefined;
+    expect(await ask(await coldStart())).toEqual({ document });
+  });
+
   test.each(['AtlasCredentialsRejected', 'SecretUnavailable', 'SecretInvalid'] as const)(
     '%s is not shared',
     async (name) => {
@@ -456,14 +477,15 @@ describe('a failure', () => {
     expect(atlas.counters.authenticated).toBe(3);
   });
 
-  test("of an attempt that its own invocation cut short is nobody else's", async () => {
-    const held = hold(atlas, isQuestion);
-    const [one, other] = await environments(2, { ATLAS_TIMEOUT_MS: '4000' });
-    expect(await ask(one, 'direct', {}, 900)).toMatchObject({ failure: 'AtlasTimedOut' });
-    held.release();
-    atlas.intercept = undefined;
-    expect(await ask(other)).toEqual({ document });
-    for (const item of await dynamoDB.items(table)) expect(item['entry']?.S).not.toContain('TimedOut');
+  test("of an attempt that its own invocation cut short is nobody else's, in the same environment either", async () => {
+    const output = captureOutput();
+    atlas.intercept = isQuestion;
+    const handler = await coldStart({ ATLAS_TIMEOUT_MS: '500' });
+    // Of 900 ms the function keeps 500 for its answer.
+    expect(await ask(handler, 'direct', {}, 900)).toMatchObject({ failure: 'AtlasTimedOut' });
+    expect(await dynamoDB.items(table)).toEqual([]);
+    expect(await ask(handler)).toMatchObject({ failure: 'AtlasTimedOut' });
+    expect(output.lines().map((line) => line['attempts'])).toEqual([1, 2]);
   });
 
   test('of a refused key does not make those wait who wait for it: they ask at once, and together', async () => {
@@ -507,7 +529,9 @@ describe('a rate limit', () => {
     expect(JSON.parse(outcome.http.body)).toMatchObject({ retryAfterSeconds: 11, atlas: { status: 429 } });
     expect(atlas.counters.authenticated).toBe(1);
     await age(10_600);
-    atlas.reply = undefined;
+    // What is over does not count any more: a new limit is waited out.
+    const { authenticated } = atlas.counters;
+    atlas.reply = (_request, count) => (count === authenticated + 1 ? limited(1) : undefined);
     expect(await ask(third)).toEqual({ document });
   });
 
