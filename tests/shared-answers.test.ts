@@ -155,6 +155,17 @@ describe('an answer', () => {
     expect(atlas.counters.authenticated).toBe(1);
   });
 
+  test('is as old as the request that was answered, and not as an attempt before', async () => {
+    const now = Date.now.bind(Date);
+    atlas.reply = (_request, count) => {
+      if (count > 1) return undefined;
+      vi.spyOn(Date, 'now').mockImplementation(() => now() + 3000);
+      return atlasError(503, null);
+    };
+    const { http } = await doors['http-api'](await coldStart());
+    expect(http.headers['age']).toMatch(/^[01]$/);
+  });
+
   test('that is older than it may be when the question comes in is asked for anew', async () => {
     const output = captureOutput();
     const [one, other, third] = await environments(3);
@@ -165,6 +176,20 @@ describe('an answer', () => {
     await ask(third);
     expect(atlas.counters.authenticated).toBe(2);
     expect(output.lines().map((line) => line['answerFrom'])).toEqual(['atlas', 'atlas', 'table']);
+  });
+
+  test('is judged by the moment when the question came in, however long the table took', async () => {
+    await ask(await coldStart());
+    await age(3000);
+    const handler = await coldStart();
+    const now = Date.now.bind(Date);
+    dynamoDB.intercept = () => {
+      vi.spyOn(Date, 'now').mockImplementation(() => now() + 3000);
+      return false;
+    };
+    const { http } = await doors['http-api'](handler);
+    expect(http.headers['age']).toMatch(/^[67]$/);
+    expect(atlas.counters.authenticated).toBe(1);
   });
 
   test('is as old as the freshness of the one who asks allows, not of the one who stored it', async () => {
