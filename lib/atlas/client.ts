@@ -5,7 +5,7 @@ import type { LiveMigration } from '#contract';
 import type { AskAtlas } from '../core/answer-question.ts';
 import { type Call, timed } from '../core/call.ts';
 import { within } from '../core/deadline.ts';
-import { Failure } from '../core/failure.ts';
+import { Failure, OutOfTime } from '../core/failure.ts';
 import type { Question } from '../core/question.ts';
 import { readAtlasAnswer } from './answer.ts';
 import { createDigestSession } from './digest-session.ts';
@@ -33,9 +33,6 @@ function requestFor({ groupId, liveMigrationId, envelope, pretty }: Question, { 
     headers: ['accept', mediaTypes[version], ...userAgent],
   };
 }
-
-/** An attempt that the end of its own invocation cut short. */
-export class OutOfTime extends Failure {}
 
 /** One attempt at an answer. A failure of it is added to the failures of the call. */
 export type Attempt = () => Promise<LiveMigration>;

@@ -2,13 +2,13 @@
 
 import { createHmac } from 'node:crypto';
 import type { FailureName, LiveMigration } from '#contract';
-import { Failure, failureNames } from '../core/failure.ts';
+import { Failure, failureNames, OutOfTime } from '../core/failure.ts';
 import { toLiveMigration } from '../core/live-migration.ts';
 import type { Question } from '../core/question.ts';
 import { isObject } from '../json.ts';
 import type { Entry, Share } from '../sharing/sharing.ts';
 import { isErrorCode, rateLimited } from './answer.ts';
-import { OutOfTime, type ShareAttempts } from './client.ts';
+import type { ShareAttempts } from './client.ts';
 import type { Credentials } from './session.ts';
 
 const limits = {

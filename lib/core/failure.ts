@@ -49,3 +49,6 @@ export class Failure extends Error {
     this.stack = `${name}: ${detail}`;
   }
 }
+
+/** The invocation itself ran out of time, which says nothing of what it waited for. */
+export class OutOfTime extends Failure {}

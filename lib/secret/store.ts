@@ -5,7 +5,7 @@ import type { Credentials } from '../atlas/session.ts';
 import type { CredentialsSource } from '../core/answer-question.ts';
 import { type Call, timed } from '../core/call.ts';
 import { within } from '../core/deadline.ts';
-import { Failure } from '../core/failure.ts';
+import { Failure, OutOfTime } from '../core/failure.ts';
 import { remember } from '../remember.ts';
 import { singleFlight } from '../single-flight.ts';
 import { type ReadSecretText, UnreadableSecret } from './secrets-manager.ts';
@@ -18,9 +18,6 @@ const limits = {
   /** Between two readings of a secret that could not be refreshed, was refused by Atlas, or could not be read. */
   cooldownMs: 10_000,
 };
-
-/** A call ran out of its own time, which says nothing of the secret. */
-class OutOfTime extends Failure {}
 
 export type CredentialsStore = CredentialsSource<Credentials> & {
   /**
