@@ -7,6 +7,7 @@ import type { FailureName } from '#contract';
 import { atlasError } from '../embedded/atlas.ts';
 import { startEmbeddedDynamoDB } from '../embedded/dynamodb.ts';
 import type { LambdaHandler } from '../embedded/lambda-invoke.ts';
+import { failureNames } from '../lib/core/failure.ts';
 import {
   allIsWell,
   ask,
@@ -698,6 +699,42 @@ describe('the table', () => {
     await change(values);
     expect(await ask(await coldStart())).toEqual({ document });
     expect(atlas.counters.authenticated).toBe(2);
+  });
+
+  test('holds no secret, no token and nothing that Atlas sent beyond the document, however it fails', async () => {
+    const account = { clientId: 'mdb_sa_id_1', clientSecret: 'mdb_sa_sk_SECRET' };
+    const secrets = new Set([publicKey, privateKey, ...Object.values(account), 'UPSTREAM', 'made up', 'token-']);
+    const { intercept } = atlas;
+    for (const name of ['Answered', ...failureNames] as const) {
+      for (const credentials of [{ publicKey, privateKey }, account]) {
+        allIsWell();
+        for (const [variable, value] of Object.entries(variables())) vi.stubEnv(variable, value);
+        atlas.projects = { [groupId]: { [liveMigrationId]: () => ({ ...entity, links: ['UPSTREAM'] }) } };
+        atlas.serviceAccounts[account.clientId] = account.clientSecret;
+        secretsManager.secrets[secretId] = JSON.stringify(credentials);
+        if (name !== 'Answered') bringAbout(name);
+        const { intercept: brought } = atlas;
+        atlas.intercept = (request, response) => {
+          const { authorization } = request.headers;
+          if (authorization) secrets.add(authorization).add(authorization.split(' ')[1] ?? authorization);
+          return brought?.(request, response) ?? false;
+        };
+        await ask(
+          await coldStart({ ATLAS_TIMEOUT_MS: '300' }),
+          'direct',
+          name === 'InvalidRequest' ? { groupId: 'x' } : {},
+        );
+        vi.restoreAllMocks();
+      }
+    }
+    atlas.intercept = intercept;
+    const items = await dynamoDB.items(table);
+    expect(items.length).toBeGreaterThan(1);
+    const text = JSON.stringify(items);
+    for (const secret of secrets) {
+      for (const encoding of ['utf8', 'base64', 'base64url', 'hex'] as const)
+        expect(text).not.toContain(Buffer.from(secret).toString(encoding));
+    }
   });
 
   test('deletes its items by itself, also those that are but a lease', async () => {
