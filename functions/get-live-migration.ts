@@ -8,7 +8,6 @@ import { Metrics } from '@aws-lambda-powertools/metrics';
 import middy from '@middy/core';
 import type { Context } from 'aws-lambda';
 import { createAtlasClient } from '../lib/atlas/client.ts';
-import { shareAttempts } from '../lib/atlas/shared-answers.ts';
 import { createAnswerQuestion } from '../lib/core/answer-question.ts';
 import type { Question } from '../lib/core/question.ts';
 import { configuration, send } from '../lib/lambda/begin.ts';
@@ -32,9 +31,8 @@ const { shared, proxy, atlasTimeoutMs } = configuration;
 /** The table's client takes time to load: it is loaded only where there is a table. */
 const openTable = async (name: string) => (await import('../lib/sharing/table.ts')).openTable(name, proxy);
 const clock = { now: () => Date.now(), sleep };
-const shareAll =
-  shared && shareAttempts(createSharing(openTable(shared.table), clock), shared.freshnessSeconds, atlasTimeoutMs);
-const askAtlas = createAtlasClient(send, atlasTimeoutMs, shareAll);
+const sharing = shared && { ...shared, share: createSharing(openTable(shared.table), clock) };
+const askAtlas = createAtlasClient(send, atlasTimeoutMs, sharing);
 const answerQuestion = createAnswerQuestion(credentials, askAtlas);
 
 const { serviceName } = configuration;

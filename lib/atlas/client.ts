@@ -1,17 +1,18 @@
 /** Asks Atlas one question, with whatever authentication the credentials want, in the time that there is. */
 
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { LiveMigration } from '#contract';
 import type { AskAtlas } from '../core/answer-question.ts';
 import { type Call, timed } from '../core/call.ts';
 import { within } from '../core/deadline.ts';
 import { Failure, OutOfTime } from '../core/failure.ts';
 import type { Question } from '../core/question.ts';
+import type { Share } from '../sharing/sharing.ts';
 import { readAtlasAnswer } from './answer.ts';
 import { createDigestSession } from './digest-session.ts';
 import { type HttpRequest, type Send, userAgent } from './http-client.ts';
 import { retryDelayMs } from './retry.ts';
 import type { Credentials, Session } from './session.ts';
+import { shareAttempt } from './shared-answers.ts';
 import { createTokenSession } from './token-session.ts';
 
 /** The media type to ask for: v2 wants one with a version date, v1.0 knows only plain JSON. */
@@ -34,21 +35,15 @@ function requestFor({ groupId, liveMigrationId, envelope, pretty }: Question, { 
   };
 }
 
-/** One attempt at an answer. A failure of it is added to the failures of the call. */
-export type Attempt = () => Promise<LiveMigration>;
-
-/** Makes of attempts at the answer to one question such that are shared with other callers. */
-export type ShareAttempts = (question: Question, credentials: Credentials, call: Call, attempt: Attempt) => Attempt;
-
 /**
  * @param send the HTTP client
  * @param attemptMs milliseconds for one attempt, which is a whole answer with all the authentication that it takes
- * @param shareAttempts undefined where each question asks Atlas
+ * @param shared how answers are shared; undefined where each question asks Atlas
  */
 export function createAtlasClient(
   send: Send,
   attemptMs: number,
-  shareAttempts: ShareAttempts = (_question, _credentials, _call, attempt) => attempt,
+  shared?: { share: Share; freshnessSeconds: number },
 ): AskAtlas<Credentials> {
   // The same credentials are the same object, so a session lives exactly as long as what it authenticates with.
   const sessions = new WeakMap<Credentials, Session>();
@@ -93,14 +88,22 @@ export function createAtlasClient(
   };
 
   return async (question, credentials, call) => {
-    const attempt = shareAttempts(question, credentials, call, async () => {
+    const attemptAlone = async () => {
       try {
         return await timed(call.usage, 'atlasMs', () => ask(question, credentials, call));
       } catch (error) {
         if (error instanceof Failure) call.failures.push(error);
         throw error;
       }
-    });
+    };
+    const attempt = shared
+      ? shareAttempt(shared.share, shared.freshnessSeconds, attemptMs, {
+          question,
+          credentials,
+          call,
+          attempt: attemptAlone,
+        })
+      : attemptAlone;
     for (;;) {
       try {
         return await attempt();

@@ -73,6 +73,14 @@ export const startCall = (remainingMs: number): Call => ({
 export const answerAgeMs = ({ answerFrom, askedAt }: Usage): number | undefined =>
   answerFrom === null ? undefined : Math.max(0, Date.now() - askedAt);
 
+/** @returns what is told of each use of the table: that it was answered, or its failure */
+export const onStoreOf =
+  (usage: Usage) =>
+  (failure?: unknown): void => {
+    usage.tableUsed = true;
+    if (failure !== undefined) usage.tableFailure = failure instanceof Error ? failure.name : 'Error';
+  };
+
 /** Runs `work` and adds the milliseconds that it took, well or badly, to one figure of the usage. */
 export async function timed<T>(usage: Usage, figure: 'atlasMs' | 'secretMs', work: () => Promise<T>): Promise<T> {
   const start = performance.now();

@@ -12,8 +12,10 @@ import { remember } from '../remember.ts';
 const limits = {
   /** One call of the store, with its own second attempt. */
   storeMs: 2200,
-  /** What a call of the store may take of a caller that has no time left: without it, no lease would be given back. */
+  /** What it may take of a caller that has no time left: without it, no lease would be given back. */
   graceMs: 200,
+  /** Less time than this says nothing about the store. */
+  leastStoreMs: 1000,
   /** After a failure, the store is left alone for this long. */
   pauseMs: 10_000,
   /** Between two readings of a caller that waits; grows to the second figure, since a partition bears 3,000 readings a second. */
@@ -57,20 +59,23 @@ export type Store = {
 /** Milliseconds since the epoch, and a pause. */
 export type Clock = { now(): number; sleep(ms: number): Promise<void> };
 
+export type Caller = {
+  /** Milliseconds that it has. */
+  msLeft(): number;
+  /** Is told of each call of the store: that it was answered, or its failure. */
+  onStore(failure?: unknown): void;
+};
+
 /** Work that may be shared, as one caller sees it. */
-export type Task<T> = {
+export type Task<T> = Caller & {
   key: string;
-  /** Milliseconds that the work takes at most, and that its lease lasts. */
+  /** Milliseconds that are kept for the work while the caller waits, and that a lease lasts. */
   workMs: number;
   leaseMs: number;
-  /** Milliseconds that this caller has. */
-  msLeft(): number;
   /** @returns undefined where the entry is not good enough for this caller */
   judge(entry: Entry): T | undefined;
   /** Does the work. What it throws is this caller's alone; what others shall know as well, it returns. */
   work(): Promise<{ value: T; text: string }>;
-  /** Is told of each call of the store: that it was answered, or its failure. */
-  onStore(failure?: unknown): void;
 };
 
 export type Result<T> = { value: T; from: 'work' | 'memory' | 'store'; id: string };
@@ -92,13 +97,17 @@ export function createSharing(opening: Promise<Store>, clock: Clock) {
     return age >= 0 && age < limits.pauseMs;
   };
 
-  /** @returns undefined where the store can't be used; that is never the caller's failure */
+  /**
+   * @param keptMs milliseconds of the caller's time that the store may not use up
+   * @returns undefined where the store can't be used; that is never the caller's failure
+   */
   const useStore = async <R>(
-    { msLeft, onStore }: Pick<Task<unknown>, 'msLeft' | 'onStore'>,
+    { msLeft, onStore }: Caller,
+    keptMs: number,
     use: (store: Store, signal: AbortSignal) => Promise<R>,
   ): Promise<R | undefined> => {
     if (isPaused()) return undefined;
-    const ms = Math.min(limits.storeMs, msLeft() + limits.graceMs);
+    const ms = Math.min(limits.storeMs, Math.max(0, msLeft() - keptMs) + limits.graceMs);
     const tooLate = () => new TooLate();
     try {
       const result = await within(ms, tooLate, async (signal) => use(await opening, signal));
@@ -106,7 +115,7 @@ export function createSharing(opening: Promise<Store>, clock: Clock) {
       return result;
     } catch (error) {
       // A caller in a hurry says nothing about the store.
-      if (error instanceof TooLate && ms < limits.storeMs) return undefined;
+      if (error instanceof TooLate && ms < limits.leastStoreMs) return undefined;
       pausedAt = clock.now();
       onStore(error);
       return undefined;
@@ -119,7 +128,7 @@ export function createSharing(opening: Promise<Store>, clock: Clock) {
     let awaited: { until: number; seen: string | undefined } | undefined;
     let pollMs = limits.pollMs;
     for (let consistent = false, refusals = 0; refusals < limits.refusals; consistent = true) {
-      const held = await useStore(task, (store, signal) => store.read(key, consistent, signal));
+      const held = await useStore(task, task.workMs, (store, signal) => store.read(key, consistent, signal));
       if (!held) return 'alone';
       const { entry, lease } = held;
       // The reply to the lease was lost: the store's second attempt found the first one's.
@@ -147,7 +156,7 @@ export function createSharing(opening: Promise<Store>, clock: Clock) {
       if (wasGivenBack || spareMs < 0) return 'alone';
       awaited = undefined;
       const wanted = { owner, now, until: now + leaseMs, latest, seen: entry?.id };
-      const isTaken = await useStore(task, (store, signal) => store.lease(key, wanted, signal));
+      const isTaken = await useStore(task, task.workMs, (store, signal) => store.lease(key, wanted, signal));
       if (isTaken === undefined) return 'alone';
       if (isTaken) return 'leased';
       refusals += 1;
@@ -160,7 +169,7 @@ export function createSharing(opening: Promise<Store>, clock: Clock) {
     const release = async (text?: string) => {
       if (owner === undefined) return;
       const lease = { owner, now: clock.now(), text };
-      await useStore(task, (store, signal) => store.release(task.key, lease, signal));
+      await useStore(task, 0, (store, signal) => store.release(task.key, lease, signal));
     };
     try {
       const { value, text } = await task.work();

@@ -1,0 +1,44 @@
+/** Failures of Atlas as they lie in an entry that is shared: what may be shared, in JSON and back, judged as what comes from outside. */
+
+import type { FailureName } from '#contract';
+import { Failure, failureNames } from '../core/failure.ts';
+import { isObject } from '../json.ts';
+import { isErrorCode, rateLimited } from './answer.ts';
+
+/** The others say nothing about Atlas, or nothing about what another caller would meet. */
+export const isShared = (name: unknown): name is FailureName =>
+  failureNames.some((known) => known === name) &&
+  /^(ProjectNotFound|LiveMigrationNotFound|Atlas(?!CredentialsRejected).*)$/.test(String(name));
+
+/** Milliseconds since the epoch. */
+export const isTime = (value: unknown): value is number => Number.isSafeInteger(value);
+
+export const storedFailure = ({ name, message, facts }: Failure): object => ({ name, detail: message, ...facts });
+
+/** @throws where it is no failure that may be shared */
+export function readStoredFailure(value: unknown): Failure {
+  const { name, detail, retryAfterSeconds: seconds, atlas } = value as { [field: string]: unknown };
+  const isSentence = typeof detail === 'string' && /^[\x20-\x7e]{1,1000}$/.test(detail);
+  const hasSeconds = isTime(seconds) && seconds > 0 && seconds <= 86_400;
+  if (!isShared(name) || !isSentence) throw new TypeError();
+  if (hasSeconds !== (name === 'AtlasRateLimited')) throw new TypeError();
+  const { status, errorCode } = isObject(atlas) ? atlas : {};
+  const isSaid = isTime(status) && (errorCode === null || isErrorCode(errorCode));
+  if (!isSaid && (hasSeconds || atlas !== undefined)) throw new TypeError();
+  return new Failure(name, detail, {
+    ...(hasSeconds ? { retryAfterSeconds: seconds } : {}),
+    ...(isSaid ? { atlas: { status, errorCode } } : {}),
+  });
+}
+
+/**
+ * A rate limit, some time after it came: with the seconds that are left.
+ *
+ * @param cameAt milliseconds since the epoch
+ * @returns undefined where its time is over
+ */
+export function stillLimited({ facts }: Failure, cameAt: number, now: number): Failure | undefined {
+  const { retryAfterSeconds: seconds = 0, atlas } = facts;
+  const secondsLeft = Math.min(Math.ceil((cameAt - now) / 1000 + seconds), seconds);
+  return atlas && secondsLeft > 0 ? rateLimited(atlas, secondsLeft) : undefined;
+}
