@@ -2,7 +2,8 @@
  * `npm run crowd`: many callers of the packaged function, each execution environment a process of its own, with shared
  * answers and without. The first part lets 1,000 callers ask about one live migration while the table, Atlas or an
  * environment fails; the exit code is 1 where a caller gets no answer, or Atlas more questions than it may. The second one
- * lets 10 to 10,000 callers ask once a minute about twenty, while Atlas limits the rate.
+ * lets 10 to 10,000 callers ask once a minute about twenty, while Atlas limits the rate. The third one starts cold environments
+ * with a service account.
  */
 
 import { type ChildProcess, fork } from 'node:child_process';
@@ -241,6 +242,24 @@ async function load(callers: number, freshness: number) {
   return { ...figures, ...trafficSince(before) };
 }
 
+/** Cold environments with a service account, each of which asks about another live migration, all at once. */
+async function tokens(environmentCount: number, freshness: number) {
+  takes(120);
+  atlas.reply = undefined;
+  atlas.serviceAccounts = { mdb_sa_id_crowd: 'mdb_sa_sk_CROWD' };
+  upstream.secretsManager.secrets[upstream.environment.ATLAS_SECRET_ID] = JSON.stringify({
+    clientId: 'mdb_sa_id_crowd',
+    clientSecret: 'mdb_sa_sk_CROWD',
+  });
+  atlas.projects = { [hex(1)]: (id) => () => entityOf(id) };
+  const environments = await startEnvironments(environmentCount, freshness);
+  const before = traffic();
+  const tokensBefore = atlas.counters.tokens;
+  const outcomes = await Promise.all(environments.map((one, at) => one.ask(order(hex(1), hex(10_000 + at)))));
+  await endAll(environments);
+  return { ...figuresOf(outcomes), ...trafficSince(before), tokens: atlas.counters.tokens - tokensBefore };
+}
+
 const columns = [
   'answers',
   'failed',
@@ -255,7 +274,7 @@ const row = (
   { answers, failed, requests, ofTable, oldest, times, failures }: Awaited<ReturnType<typeof crowd>>,
 ) => [name, ...[answers, failed, requests, ofTable, oldest].map(String), times, failures];
 
-if (options.part !== 'load') {
+if (options.part === undefined || options.part === 'crowd') {
   const rows: string[][] = [];
   for (const [name, run, most] of scenes) {
     const found = await run();
@@ -266,7 +285,7 @@ if (options.part !== 'load') {
   const title = `${who}, one live migration, ${FRESHNESS} s of freshness, ${(rounds * ROUND) / 1000} s`;
   console.log(table(title, columns, rows));
 }
-if (options.part !== 'crowd' && !options.short) {
+if (options.part === 'load' || (options.part === undefined && !options.short)) {
   const rows: string[][] = [];
   for (const callers of options.callers.split(',').map(Number))
     for (const freshness of [0, FRESHNESS])
@@ -274,6 +293,15 @@ if (options.part !== 'crowd' && !options.short) {
         row(`${callers} callers, ${freshness ? `${freshness} s` : 'nothing shared'}`, await load(callers, freshness)),
       );
   console.log(table('Callers that ask once a minute, 20 live migrations in 4 projects, one minute', columns, rows));
+}
+if (options.part === undefined || options.part === 'tokens') {
+  const rows: string[][] = [];
+  for (const freshness of [0, FRESHNESS]) {
+    const found = await tokens(options.short ? 10 : 60, freshness);
+    rows.push([...row(freshness ? `${freshness} s` : 'nothing shared', found), String(found.tokens)]);
+    if (found.failed > 0 || (freshness > 0 && found.tokens > 1)) process.exitCode = 1;
+  }
+  console.log(table('Cold environments with a service account', [...columns, 'tokens'], rows));
 }
 unpacked.remove();
 await Promise.all([upstream.close(), dynamoDB.close()]);

@@ -74,6 +74,7 @@ const rows = (api, hasTable) => [
               ownMetric('TableFailures', { label: 'failures of the table' }),
             ]
           : []),
+        ownMetric('TokenRequests', { label: 'access tokens asked for' }),
         ownMetric('SecretReads', { label: 'reads of the secret' }),
         ownMetric('StaleSecret', { label: 'old secret used' }),
       ],

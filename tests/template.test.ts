@@ -20,6 +20,7 @@ import {
   entity,
   invokeHttp,
   readEvent,
+  secretId,
   secretsManager,
 } from './support/harness.ts';
 import { isIntrinsic, readSpecification } from './support/resource-specification.ts';
@@ -676,6 +677,8 @@ describe('metrics', () => {
     atlas.reply = () => ({ status: 503, body: '' });
     await ask(handler);
     allIsWell();
+    atlas.serviceAccounts['account'] = 'CLIENT-SECRET';
+    secretsManager.secrets[secretId] = JSON.stringify({ clientId: 'account', clientSecret: 'CLIENT-SECRET' });
     const withoutTable = { AWS_ENDPOINT_URL_DYNAMODB: 'http://127.0.0.1:9', ANSWER_TABLE: 'none' };
     await ask(
       await coldStart({ ...withoutTable, ANSWER_FRESHNESS_SECONDS: '5', POWERTOOLS_METRICS_DISABLED: 'false' }),

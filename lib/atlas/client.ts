@@ -2,7 +2,7 @@
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { AskAtlas } from '../core/answer-question.ts';
-import { type Call, timed } from '../core/call.ts';
+import { type Call, onStoreOf, timed } from '../core/call.ts';
 import { within } from '../core/deadline.ts';
 import { Failure, OutOfTime } from '../core/failure.ts';
 import type { Question } from '../core/question.ts';
@@ -52,7 +52,7 @@ export function createAtlasClient(
     if (known) return known;
     const session =
       'clientId' in credentials
-        ? createTokenSession(credentials, credentials.baseUrl.server, send, attemptMs)
+        ? createTokenSession(credentials, credentials.baseUrl.server, send, attemptMs, shared?.share)
         : createDigestSession(credentials, send, attemptMs);
     sessions.set(credentials, session);
     return session;
@@ -75,7 +75,9 @@ export function createAtlasClient(
       },
     };
     try {
-      const answer = await within(ms, tooLate, (signal) => sessionFor(credentials)(request, signal));
+      const end = performance.now() + ms;
+      const caller = { msLeft: () => Math.max(0, end - performance.now()), onStore: onStoreOf(usage) };
+      const answer = await within(ms, tooLate, (signal) => sessionFor(credentials)(request, signal, caller));
       usage.atlasStatus = answer.status;
       return readAtlasAnswer(answer, question, Date.now());
     } catch (error) {

@@ -1,5 +1,6 @@
 /** What requests to Atlas are authenticated with, and how an authenticated conversation looks from outside. */
 
+import type { Caller } from '../sharing/sharing.ts';
 import type { BaseUrl } from './base-url.ts';
 import type { HttpAnswer, HttpRequest } from './http-client.ts';
 
@@ -9,5 +10,8 @@ export type ServiceAccount = { clientId: string; clientSecret: string };
 /** Who we are for Atlas, and which Atlas it is. */
 export type Credentials = (ApiKey | ServiceAccount) & { baseUrl: BaseUrl };
 
-/** Sends a request with whatever authentication the session stands for, and returns the final answer. */
-export type Session = (request: HttpRequest, signal: AbortSignal) => Promise<HttpAnswer>;
+/**
+ * Sends a request with whatever authentication the session stands for, and returns the final answer. The caller has the time
+ * of the attempt.
+ */
+export type Session = (request: HttpRequest, signal: AbortSignal, caller: Caller) => Promise<HttpAnswer>;

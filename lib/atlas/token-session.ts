@@ -1,11 +1,13 @@
 /** Authenticates requests to Atlas with a service account: one OAuth 2.0 access token, kept and shared by all calls. */
 
 import { isObject } from '../json.ts';
+import type { Caller, Share } from '../sharing/sharing.ts';
 import { singleFlight } from '../single-flight.ts';
 import { accessDenied, failureByStatus, failureFrom, keyWasRefused, readAnswer } from './answer.ts';
 import type { Server } from './base-url.ts';
 import { type HttpAnswer, type HttpRequest, type Send, userAgent } from './http-client.ts';
 import type { ServiceAccount, Session } from './session.ts';
+import { createTokenSharing } from './shared-token.ts';
 
 const limits = {
   /** A token is given up this long before it expires, so that none expires on its way. */
@@ -13,6 +15,9 @@ const limits = {
   /** Some of a hundred live tokens may have expired by then. */
   tokenLimitSeconds: 60,
 };
+
+/** `expiresAt` is when it is given up, in milliseconds since the epoch. */
+export type Token = { authorization: string; expiresAt: number };
 
 /** Atlas lets 100 access tokens of a service account live, and then answers 403: `access_denied`, "Access Token limit reached". */
 const isTokenLimit = (content: unknown): boolean =>
@@ -49,6 +54,7 @@ function readToken(answer: HttpAnswer, now: number): { accessToken: string; expi
  *
  * @param server where Atlas is
  * @param attemptMs milliseconds for one attempt, and so for a request that several of them share
+ * @param share undefined where no table is: then each execution environment has a token of its own
  * @returns a session that throws the failure of the token request where there is one
  */
 export function createTokenSession(
@@ -56,10 +62,8 @@ export function createTokenSession(
   server: Server,
   send: Send,
   attemptMs: number,
+  share: Share | undefined,
 ): Session {
-  type Token = { authorization: string; expiresAt: number };
-  let kept: Token | undefined;
-
   const tokenRequest: HttpRequest = {
     method: 'POST',
     purpose: 'token',
@@ -71,28 +75,42 @@ export function createTokenSession(
     body: 'grant_type=client_credentials',
   };
 
-  const fetchToken = singleFlight(attemptMs, async (grant: HttpRequest, signal: AbortSignal): Promise<Token> => {
+  const fetchToken = async (grant: HttpRequest, signal: AbortSignal): Promise<Token> => {
     const askedAt = Date.now();
     const token = readToken(await send(grant, signal), askedAt);
-    kept = {
+    return {
       authorization: `Bearer ${token.accessToken}`,
-      expiresAt: askedAt + Math.max(token.expiresInSeconds * 1000 - limits.expiryMarginMs, 0),
+      expiresAt: askedAt + Math.max(Math.floor(token.expiresInSeconds * 1000) - limits.expiryMarginMs, 0),
     };
+  };
+  let kept: Token | undefined;
+  const fetchForAll = singleFlight(attemptMs, async (grant: HttpRequest, signal: AbortSignal) => {
+    kept = await fetchToken(grant, signal);
     return kept;
   });
 
-  /** The request for a token counts for the call that it is sent for. */
-  const grantFor = ({ onSend }: HttpRequest): HttpRequest => (onSend ? { ...tokenRequest, onSend } : tokenRequest);
+  const shareToken =
+    share && createTokenSharing(share, [clientId, server.protocol, server.host], clientSecret, attemptMs);
 
-  return async (request, signal) => {
+  /** A token other than the refused one, and whether it was asked for just now. */
+  const tokenFor = async ({ onSend }: HttpRequest, signal: AbortSignal, caller: Caller, refused?: Token) => {
+    // The request for a token counts for the call that it is sent for.
+    const grant = onSend ? { ...tokenRequest, onSend } : tokenRequest;
+    if (shareToken) return shareToken(caller, () => fetchToken(grant, signal), refused);
+    if (kept === refused) kept = undefined;
+    return kept && Date.now() < kept.expiresAt
+      ? { token: kept, isNew: false }
+      : { token: await fetchForAll(grant, signal), isNew: true };
+  };
+
+  return async (request, signal, caller) => {
     const sendWith = ({ authorization }: Token) => send({ ...request, authorization: () => authorization }, signal);
 
-    const old = kept && Date.now() < kept.expiresAt ? kept : undefined;
-    const answer = await sendWith(old ?? (await fetchToken(grantFor(request), signal)));
+    const { token, isNew } = await tokenFor(request, signal, caller);
+    const answer = await sendWith(token);
     // A kept token may have been revoked. A new one that is refused is refused for good, and one that is good but may
     // not see this project is kept: Atlas hands out 50 a minute.
-    if (!old || !keyWasRefused(answer, readAnswer(answer))) return answer;
-    if (kept === old) kept = undefined;
-    return sendWith(kept ?? (await fetchToken(grantFor(request), signal)));
+    if (isNew || !keyWasRefused(answer, readAnswer(answer))) return answer;
+    return sendWith((await tokenFor(request, signal, caller, token)).token);
   };
 }

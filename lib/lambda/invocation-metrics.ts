@@ -20,6 +20,7 @@ export const namespace = 'AtlasLiveMigration';
  * | StaleSecret | count | as above; only where a secret past its age was used on |
  * | AtlasLatency | milliseconds, retries included | as above; only where Atlas was asked |
  * | AtlasRequests | count, challenges included | as above; only where Atlas was asked |
+ * | TokenRequests | count | as above; only where an access token was asked for |
  * | SharedAnswers | count | as above; only where answers are shared: whether this one came from memory or the table |
  * | TableFailures | 0 or 1 | as above; only where the table of shared answers was used |
  * | ReplicationLag | seconds | groupId and liveMigrationId; only where Atlas says |
@@ -27,7 +28,7 @@ export const namespace = 'AtlasLiveMigration';
  */
 export function invocationMetrics(metrics: Metrics): MiddlewareObj<Question, unknown, Error, InvocationContext> {
   const write = ({ invocation, call }: InvocationContext, outcome: FailureName | 'Answered') => {
-    const { attempts, atlasMs, atlasRequests, secretReads, staleSecret, secretDenied } = call.usage;
+    const { attempts, atlasMs, atlasRequests, tokenRequests, secretReads, staleSecret, secretDenied } = call.usage;
     const { answerFrom, tableUsed, tableFailure } = call.usage;
     const { door = 'direct', answer } = invocation;
     metrics.addDimensions({}).addDimensions({ outcome }).addDimensions({ door });
@@ -38,6 +39,7 @@ export function invocationMetrics(metrics: Metrics): MiddlewareObj<Question, unk
     if (attempts > 0) {
       metrics.addMetric('AtlasLatency', 'Milliseconds', atlasMs).addMetric('AtlasRequests', 'Count', atlasRequests);
     }
+    if (tokenRequests > 0) metrics.addMetric('TokenRequests', 'Count', tokenRequests);
     if (answerFrom) metrics.addMetric('SharedAnswers', 'Count', answerFrom === 'atlas' ? 0 : 1);
     if (tableUsed) metrics.addMetric('TableFailures', 'Count', tableFailure ? 1 : 0);
     metrics.publishStoredMetrics();

@@ -1,0 +1,74 @@
+/** An access token that all execution environments share. In the table it lies sealed. */
+
+import type { Failure } from '../core/failure.ts';
+import { createSeal, nameKey } from '../sharing/sealing.ts';
+import type { Caller, Entry, Share } from '../sharing/sharing.ts';
+import { isTime, readStoredFailure, stillLimited, storedFailure } from './stored-failure.ts';
+import type { Token } from './token-session.ts';
+
+const limits = {
+  /** The clocks of two execution environments may differ by this much. */
+  clockMs: 1000,
+  /** No token lives longer than this. */
+  lifeMs: 86_400_000,
+};
+
+type Shared = Token | { cameAt: number; limit: Failure };
+
+/**
+ * @param identity what tokens are shared under, beside the client secret
+ * @param attemptMs milliseconds for one attempt at an answer, in which a token is asked for
+ * @returns asks for a token, or gets one that another has asked for; throws what asking throws, and a rate limit of the token
+ *   endpoint that another has met
+ */
+export function createTokenSharing(share: Share, identity: string[], clientSecret: string, attemptMs: number) {
+  // The number goes up with the form of the entries, so that no version reads those of another.
+  const key = nameKey(clientSecret, ['token 1', ...identity]);
+  const { seal, open } = createSeal(clientSecret, key);
+
+  const read = ({ text }: Entry): Shared | undefined => {
+    try {
+      const { authorization, expiresAt, cameAt, limit } = JSON.parse(open(text));
+      if (isTime(cameAt)) return { cameAt, limit: readStoredFailure(limit) };
+      return typeof authorization === 'string' && isTime(expiresAt) ? { authorization, expiresAt } : undefined;
+    } catch {
+      return undefined;
+    }
+  };
+
+  return async (
+    caller: Caller,
+    fetchToken: () => Promise<Token>,
+    refused: Token | undefined,
+  ): Promise<{ token: Token; isNew: boolean }> => {
+    const judge = (entry: Entry): Shared | undefined => {
+      const shared = read(entry);
+      const now = Date.now();
+      if (!shared) return undefined;
+      if ('limit' in shared) {
+        const limit =
+          shared.cameAt <= now + limits.clockMs ? stillLimited(shared.limit, shared.cameAt, now) : undefined;
+        return limit && { ...shared, limit };
+      }
+      const isGood = now < shared.expiresAt && shared.expiresAt <= now + limits.lifeMs;
+      return isGood && shared.authorization !== refused?.authorization ? shared : undefined;
+    };
+    const work = async () => {
+      let value: Shared;
+      try {
+        value = await fetchToken();
+      } catch (error) {
+        const isLimit = error instanceof Error && error.name === 'AtlasRateLimited';
+        if (!isLimit) throw error;
+        value = { cameAt: Date.now(), limit: error as Failure };
+      }
+      const stored = 'limit' in value ? { ...value, limit: storedFailure(value.limit) } : value;
+      return { value, text: seal(JSON.stringify(stored)) };
+    };
+    // Asked for inside of an attempt: who waits for a token still has time to ask with it, also after a lease whose holder died.
+    const task = { ...caller, key, workMs: attemptMs / 4, leaseMs: attemptMs / 2, judge, work };
+    const { value, from } = await share<Shared>(task);
+    if ('limit' in value) throw value.limit;
+    return { token: value, isNew: from === 'work' };
+  };
+}

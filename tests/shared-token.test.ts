@@ -1,0 +1,292 @@
+/** Service accounts where answers are shared: one access token for all execution environments, and nobody can read it. */
+
+import type { IncomingMessage } from 'node:http';
+import { GetItemCommand, PutItemCommand, UpdateItemCommand } from '@aws-sdk/client-dynamodb';
+import { afterAll, beforeEach, describe, expect, test, vi } from 'vitest';
+import { atlasError } from '../embedded/atlas.ts';
+import { startEmbeddedDynamoDB } from '../embedded/dynamodb.ts';
+import type { LambdaHandler } from '../embedded/lambda-invoke.ts';
+import {
+  allIsWell,
+  ask,
+  atlas,
+  captureOutput,
+  coldStart,
+  entity,
+  groupId,
+  secretId,
+  secretsManager,
+} from './support/harness.ts';
+
+const dynamoDB = await startEmbeddedDynamoDB();
+afterAll(() => dynamoDB.close());
+
+const clientId = 'mdb_sa_id_66f0c0ffee';
+const clientSecret = 'mdb_sa_sk_CLIENT-SECRET';
+let table: string;
+let tables = 0;
+beforeEach(async () => {
+  allIsWell();
+  dynamoDB.intercept = undefined;
+  tables += 1;
+  table = `tokens-${tables}`;
+  await dynamoDB.createTable(table);
+  for (const [name, value] of Object.entries({
+    AWS_ENDPOINT_URL_DYNAMODB: dynamoDB.origin,
+    ANSWER_FRESHNESS_SECONDS: '5',
+    ANSWER_TABLE: table,
+    POWERTOOLS_LOG_LEVEL: 'INFO',
+  }))
+    vi.stubEnv(name, value);
+  atlas.serviceAccounts[clientId] = clientSecret;
+  secretsManager.secrets[secretId] = JSON.stringify({ clientId, clientSecret });
+  atlas.projects = { [groupId]: (id) => () => ({ ...entity, _id: id }) };
+});
+
+let ids = 0;
+/** Asks about a live migration that nobody has asked about: what is shared is the token alone. */
+const askAnew = (handler: LambdaHandler, timeoutMs?: number) => {
+  ids += 1;
+  const liveMigrationId = ids.toString(16).padStart(24, '0');
+  return ask(handler, 'direct', { liveMigrationId }, timeoutMs);
+};
+const answered = { document: expect.objectContaining({ status: 'WORKING' }) };
+async function environments(count: number, variables: Record<string, string> = {}): Promise<LambdaHandler[]> {
+  const handlers: LambdaHandler[] = [];
+  for (let made = 0; made < count; made += 1) handlers.push(await coldStart(variables));
+  return handlers;
+}
+const all = async (handlers: LambdaHandler[]) => {
+  const outcomes = await Promise.all(handlers.map((handler) => askAnew(handler)));
+  expect(outcomes).toEqual(handlers.map(() => answered));
+};
+const isTokenRequest = ({ url }: IncomingMessage) => url === '/api/oauth/token';
+/** The item that the token is in: the others hold documents in clear. */
+const tokenItem = async () => {
+  const items = await dynamoDB.items(table);
+  const item = items.find(({ entry }) => entry?.S && !entry.S.startsWith('{'));
+  if (!item?.['key']) throw new Error('There is no token in the table.');
+  return item as typeof item & { key: { S: string } };
+};
+
+test('cold environments ask for one token', async () => {
+  const output = captureOutput();
+  await all(await environments(8));
+  expect(atlas.counters.tokens).toBe(1);
+  await all(await environments(2));
+  expect(atlas.counters.tokens).toBe(1);
+  const asked = output.lines().map((line) => Number(line['tokenRequests']));
+  expect(asked.reduce((sum, count) => sum + count)).toBe(1);
+});
+
+test('without a table, each has its own', async () => {
+  await all(await environments(3, { ANSWER_FRESHNESS_SECONDS: '0' }));
+  expect(atlas.counters.tokens).toBe(3);
+});
+
+test('an environment that dies while it asks for the token delays the others by half an attempt', async () => {
+  let requests = 0;
+  const isAsked = new Promise<void>((resolve) => {
+    atlas.intercept = (request) => {
+      if (!isTokenRequest(request)) return false;
+      requests += 1;
+      resolve();
+      // The first one is never answered.
+      return requests === 1;
+    };
+  });
+  const [dead, ...others] = await environments(4, { ATLAS_TIMEOUT_MS: '2000' });
+  // It has no time for a second attempt, which would fall into another test.
+  if (dead) void askAnew(dead, 2600);
+  await isAsked;
+  const [item] = await dynamoDB.items(table).then((items) => items.filter(({ leaseUntil }) => leaseUntil));
+  expect(item).toBeDefined();
+  await all(others);
+  expect(atlas.counters.tokens).toBe(1);
+  expect(requests).toBe(2);
+});
+
+test('a revoked token that six use at once is replaced once', async () => {
+  const handlers = await environments(6);
+  await all(handlers);
+  atlas.revokeTokens();
+  await all(handlers);
+  expect(atlas.counters.tokens).toBe(2);
+});
+
+test('a token that is refused as soon as it is new is the end of it', async () => {
+  atlas.tokenLifeSeconds = 0;
+  const [handler] = await environments(1);
+  if (handler) expect(await askAnew(handler)).toMatchObject({ failure: 'AtlasCredentialsRejected' });
+  expect(atlas.counters.tokens).toBe(1);
+});
+
+test('a client secret that is rotated under load loses no call', async () => {
+  const handlers = await environments(4);
+  await all(handlers);
+  atlas.serviceAccounts[clientId] = 'mdb_sa_sk_ROTATED';
+  atlas.revokeTokens();
+  secretsManager.secrets[secretId] = JSON.stringify({ clientId, clientSecret: 'mdb_sa_sk_ROTATED' });
+  await all([...handlers, ...handlers, ...handlers, ...(await environments(2))]);
+  expect(atlas.counters.tokens).toBe(2);
+});
+
+test('a token is given up a minute before it expires', async () => {
+  await all(await environments(1));
+  const now = Date.now.bind(Date);
+  vi.spyOn(Date, 'now').mockImplementation(() => now() + 3_530_000);
+  await all(await environments(1));
+  expect(atlas.counters.tokens).toBe(1);
+  vi.spyOn(Date, 'now').mockImplementation(() => now() + 3_541_000);
+  await all(await environments(2));
+  expect(atlas.counters.tokens).toBe(2);
+});
+
+describe('a rate limit of the token endpoint', () => {
+  const limits = (seconds: number, status = 429) => {
+    let requests = 0;
+    atlas.intercept = (request, response) => {
+      if (!isTokenRequest(request)) return false;
+      requests += 1;
+      const { body } = status === 429 ? atlasError(429, 'RATE_LIMITED') : { body: { error: 'access_denied' } };
+      response.writeHead(status, { 'retry-after': String(seconds) }).end(JSON.stringify(body));
+      return true;
+    };
+    return () => requests;
+  };
+
+  test.each([
+    [429, 30],
+    [403, 60],
+  ])('of status %i is shared by all that use the account, until it is over', async (status, seconds) => {
+    const requests = limits(seconds, status);
+    const [one, other, third] = await environments(3);
+    if (!one || !other || !third) return;
+    expect(await askAnew(one)).toMatchObject({ failure: 'AtlasRateLimited' });
+    const now = Date.now.bind(Date);
+    vi.spyOn(Date, 'now').mockImplementation(() => now() + 10_000);
+    expect(await askAnew(other)).toMatchObject({
+      failure: 'AtlasRateLimited',
+      detail: expect.stringContaining(`Atlas asks to wait ${seconds - 10} s`),
+    });
+    expect(requests()).toBe(1);
+    atlas.intercept = undefined;
+    vi.spyOn(Date, 'now').mockImplementation(() => now() + seconds * 1000 + 100);
+    expect(await askAnew(third)).toEqual(answered);
+  });
+
+  test('without a table is not remembered', async () => {
+    const requests = limits(30);
+    const handler = await coldStart({ ANSWER_FRESHNESS_SECONDS: '0' });
+    for (let call = 0; call < 2; call += 1) await askAnew(handler);
+    expect(requests()).toBe(2);
+  });
+
+  test('holds for that service account only', async () => {
+    limits(30);
+    await askAnew(await coldStart());
+    atlas.intercept = undefined;
+    atlas.serviceAccounts['other'] = clientSecret;
+    secretsManager.secrets['other'] = JSON.stringify({ clientId: 'other', clientSecret });
+    expect(await askAnew(await coldStart({ ATLAS_SECRET_ID: 'other' }))).toEqual(answered);
+  });
+});
+
+test('another failure of the token endpoint is not shared', async () => {
+  let requests = 0;
+  atlas.intercept = (request, response) => {
+    if (!isTokenRequest(request)) return false;
+    requests += 1;
+    response.writeHead(403).end(JSON.stringify(atlasError(403, 'ACCESS_FORBIDDEN').body));
+    return true;
+  };
+  for (const handler of await environments(2))
+    expect(await askAnew(handler)).toMatchObject({ failure: 'AtlasAccessDenied' });
+  expect(requests).toBe(2);
+});
+
+describe('an item that', () => {
+  const change = async (entry: string) => {
+    const { key } = await tokenItem();
+    await dynamoDB.client.send(
+      new UpdateItemCommand({
+        TableName: table,
+        Key: { key },
+        UpdateExpression: 'SET entry = :entry',
+        ExpressionAttributeValues: { ':entry': { S: entry } },
+      }),
+    );
+  };
+
+  test.each([
+    ['is empty', () => ''],
+    ['is no base64', () => '{"authorization":"Bearer x"}'],
+    ['was cut', (entry: string) => entry.slice(0, 40)],
+    ['has one other bit', (entry: string) => `${entry[0] === 'A' ? 'B' : 'A'}${entry.slice(1)}`],
+  ])('%s counts as not there', async (_, make) => {
+    await all(await environments(1));
+    await change(make((await tokenItem())['entry']?.S ?? ''));
+    await all(await environments(2));
+    expect(atlas.counters.tokens).toBe(2);
+  });
+
+  test('was sealed for another account with the same secret counts as not there', async () => {
+    await all(await environments(1));
+    const sealed = await tokenItem();
+    atlas.serviceAccounts['other'] = clientSecret;
+    secretsManager.secrets['other'] = JSON.stringify({ clientId: 'other', clientSecret });
+    const handler = await coldStart({ ATLAS_SECRET_ID: 'other' });
+    const before = new Set((await dynamoDB.items(table)).map(({ key }) => key?.S));
+    await askAnew(handler);
+    const its = (await dynamoDB.items(table)).find(
+      ({ key, entry }) => !before.has(key?.S) && !entry?.S?.startsWith('{'),
+    );
+    const key = its?.['key'] ?? { S: '' };
+    await dynamoDB.client.send(new PutItemCommand({ TableName: table, Item: { ...sealed, key } }));
+    const tokens: unknown[] = [];
+    atlas.intercept = ({ headers }) => {
+      tokens.push(headers.authorization);
+      return false;
+    };
+    await askAnew(await coldStart({ ATLAS_SECRET_ID: 'other' }));
+    expect(tokens).toEqual([expect.stringContaining('Basic '), 'Bearer token-3-of-other']);
+  });
+
+  test('holds a token tells nothing of it: not the account, its secret or its ids, in any encoding', async () => {
+    const seen = new Set([clientId, clientSecret, groupId]);
+    atlas.intercept = ({ headers }) => {
+      for (const part of headers.authorization?.split(' ') ?? []) if (part.length > 8) seen.add(part);
+      return false;
+    };
+    await all(await environments(1));
+    expect(seen.size).toBe(5);
+    const { Item } = await dynamoDB.client.send(
+      new GetItemCommand({ TableName: table, Key: { key: (await tokenItem()).key } }),
+    );
+    const text = JSON.stringify(Item);
+    for (const secret of seen)
+      for (const encoding of ['utf8', 'base64', 'base64url', 'hex'] as const)
+        expect(text).not.toContain(Buffer.from(secret).toString(encoding).replace(/=+$/, ''));
+  });
+});
+
+test.each<[string, () => void]>([
+  [
+    'hangs',
+    () => {
+      dynamoDB.intercept = () => true;
+    },
+  ],
+  [
+    'fails',
+    () => {
+      dynamoDB.intercept = (_request, response) => {
+        response.writeHead(400).end('{"__type":"ThrottlingException"}');
+        return true;
+      };
+    },
+  ],
+])('a table that %s costs no call, also in a short attempt', async (_, arrange) => {
+  arrange();
+  await all(await environments(2, { ATLAS_TIMEOUT_MS: '1000' }));
+});
