@@ -9,8 +9,6 @@ import type { Token } from './token-session.ts';
 const limits = {
   /** The clocks of two execution environments may differ by this much. */
   clockMs: 1000,
-  /** No token lives longer than this. */
-  lifeMs: 86_400_000,
 };
 
 type Shared = Token | { cameAt: number; limit: Failure };
@@ -50,7 +48,7 @@ export function createTokenSharing(share: Share, identity: string[], clientSecre
           shared.cameAt <= now + limits.clockMs ? stillLimited(shared.limit, shared.cameAt, now) : undefined;
         return limit && { ...shared, limit };
       }
-      const isGood = now < shared.expiresAt && shared.expiresAt <= now + limits.lifeMs;
+      const isGood = now < shared.expiresAt;
       return isGood && shared.authorization !== refused?.authorization ? shared : undefined;
     };
     const work = async () => {
