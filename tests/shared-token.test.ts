@@ -6,6 +6,7 @@ import { afterAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import { atlasError } from '../embedded/atlas.ts';
 import { startEmbeddedDynamoDB } from '../embedded/dynamodb.ts';
 import type { LambdaHandler } from '../embedded/lambda-invoke.ts';
+import { createSeal } from '../lib/sharing/sealing.ts';
 import {
   allIsWell,
   ask,
@@ -175,6 +176,16 @@ describe('a rate limit of the token endpoint', () => {
     expect(await askAnew(third)).toEqual(answered);
   });
 
+  test('from the future counts as none', async () => {
+    limits(30);
+    const now = Date.now.bind(Date);
+    vi.spyOn(Date, 'now').mockImplementation(() => now() + 10_000);
+    await askAnew(await coldStart());
+    vi.spyOn(Date, 'now').mockImplementation(() => now());
+    atlas.intercept = undefined;
+    expect(await askAnew(await coldStart())).toEqual(answered);
+  });
+
   test('without a table is not remembered', async () => {
     const requests = limits(30);
     const handler = await coldStart({ ANSWER_FRESHNESS_SECONDS: '0' });
@@ -202,7 +213,18 @@ test('another failure of the token endpoint is not shared', async () => {
   };
   for (const handler of await environments(2))
     expect(await askAnew(handler)).toMatchObject({ failure: 'AtlasAccessDenied' });
+  const entries = (await dynamoDB.items(table)).flatMap(({ entry }) => entry?.S ?? []);
+  for (const entry of entries) expect(entry).toMatch(/^\{"cameAt"/);
   expect(requests).toBe(2);
+});
+
+test('what is sealed can be opened with the same secret for the same key, and is another text each time', () => {
+  const { seal, open } = createSeal('secret', 'key');
+  const sealed = seal('a token');
+  expect(open(sealed)).toBe('a token');
+  expect(seal('a token')).not.toBe(sealed);
+  expect(() => createSeal('another secret', 'key').open(sealed)).toThrow();
+  expect(() => createSeal('secret', 'another key').open(sealed)).toThrow();
 });
 
 describe('an item that', () => {

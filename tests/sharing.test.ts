@@ -234,6 +234,17 @@ describe('one caller', () => {
     expect(read).toHaveBeenCalled();
   });
 
+  test.each([
+    [900, []],
+    [1400, ['TimeoutError']],
+  ])('with %i ms to spare says of a store that hangs: %j', async (spareMs, said) => {
+    const store = { ...modelStore(noFaults), read: hangs };
+    const { result, failures } = ask(createSharing(Promise.resolve(store), clock), { lives: workMs + spareMs - 200 });
+    await vi.runAllTimersAsync();
+    expect(await result).toMatchObject({ from: 'work' });
+    expect(failures.map((failure) => (failure as Error).name)).toEqual(said);
+  });
+
   test('with less time than the work may take works without a lease', async () => {
     const store = modelStore(noFaults);
     const lease = vi.spyOn(store, 'lease');

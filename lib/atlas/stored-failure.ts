@@ -39,6 +39,6 @@ export function readStoredFailure(value: unknown): Failure {
  */
 export function stillLimited({ facts }: Failure, cameAt: number, now: number): Failure | undefined {
   const { retryAfterSeconds: seconds = 0, atlas } = facts;
-  const secondsLeft = Math.min(Math.ceil((cameAt - now) / 1000 + seconds), seconds);
+  const secondsLeft = Math.ceil((cameAt - now) / 1000 + seconds);
   return atlas && secondsLeft > 0 ? rateLimited(atlas, secondsLeft) : undefined;
 }
