@@ -173,6 +173,23 @@ describe('a nonce', () => {
     expect(atlas.refusals).toEqual([]);
   });
 
+  test('is not sent any more where the clock was set back: its age is not known', async () => {
+    vi.useFakeTimers({ toFake: ['Date'] });
+    const handler = await coldStart();
+    await ask(handler);
+    vi.setSystemTime(Date.now() - 3_600_000);
+    expect(await ask(handler)).toEqual({ document });
+    expect(atlas.counters).toMatchObject({ challenges: 2 });
+  });
+
+  test('has a client nonce of its own', async () => {
+    const handlers = [await coldStart(), await coldStart()];
+    for (const handler of handlers) await ask(handler);
+    const clientNonces = atlas.seen.map(({ headers }) => /cnonce="([^"]+)"/.exec(headers.authorization ?? '')?.[1]);
+    expect(clientNonces).toEqual([expect.stringMatching(/^[0-9a-f]{32}$/), expect.stringMatching(/^[0-9a-f]{32}$/)]);
+    expect(new Set(clientNonces).size).toBe(2);
+  });
+
   test('that was fresh and is stale all the same is replaced once more', async () => {
     let first = true;
     atlas.intercept = (request) => {

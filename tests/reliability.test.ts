@@ -398,6 +398,50 @@ describe('connections', () => {
     },
   );
 
+  test('pooled, too long idle: the next call closes them all', async () => {
+    vi.useFakeTimers({ toFake: ['Date'] });
+    const handler = await coldStart();
+    await Promise.all(Array.from({ length: 5 }, () => ask(handler)));
+    const closed: Promise<unknown>[] = [];
+    atlas.eachConnection((socket) => closed.push(once(socket, 'close')));
+    expect(closed.length).toBeGreaterThan(1);
+    vi.setSystemTime(Date.now() + 3100);
+    expect(await ask(handler)).toEqual({ document });
+    await Promise.all(closed);
+  });
+
+  test('in use beside one that breaks: it is closed after its answer, and not kept', async () => {
+    const held: [IncomingMessage, ServerResponse][] = [];
+    const bothAsked = new Promise<void>((resolve) => {
+      atlas.intercept = (request, response) => {
+        if (!isAuthenticated(request)) return false;
+        if (held.push([request, response]) === 2) resolve();
+        return true;
+      };
+    });
+    const handler = await coldStart();
+    const outcomes = [ask(handler), ask(handler)];
+    await bothAsked;
+    atlas.intercept = undefined;
+    const [[broken], [request, response]] = held as [[IncomingMessage], [IncomingMessage, ServerResponse]];
+    const closed = once(request.socket, 'close');
+    broken.socket.resetAndDestroy();
+    // Its caller has got the answer over another connection.
+    await Promise.race(outcomes);
+    atlas.answer(request, response);
+    expect(await Promise.all(outcomes)).toEqual([{ document }, { document }]);
+    await closed;
+  });
+
+  test('pooled, when the clock is set back: how long they were idle is not known, and a new one is used', async () => {
+    vi.useFakeTimers({ toFake: ['Date'] });
+    const handler = await coldStart();
+    await ask(handler);
+    vi.setSystemTime(Date.now() - 3_600_000);
+    expect(await ask(handler)).toEqual({ document });
+    expect(atlas.counters.connections).toBe(2);
+  });
+
   test('pooled and still good: the same one is used', async () => {
     vi.useFakeTimers({ toFake: ['Date'] });
     const handler = await coldStart();
@@ -463,7 +507,7 @@ describe('bodies', () => {
       `{"__proto__":{"status":"COMPLETE","lagTimeSeconds":1},"constructor":{"prototype":{}},${json.slice(1)}`,
     ],
   ];
-  test.each(good)('%s', async (_, headers, body) => {
+  test.each(good)('%s: the answer is read', async (_, headers, body) => {
     atlas.reply = () => ({ status: 200, headers, body });
     expect(await ask(await coldStart())).toEqual({ document });
   });
@@ -487,7 +531,7 @@ describe('bodies', () => {
     ['an object nested 100,000 deep', {}, `${'{"a":'.repeat(100_000)}1${'}'.repeat(100_000)}`],
     ['__proto__ only', {}, `{"__proto__":{"_id":"${liveMigrationId}","status":"COMPLETE"}}`],
   ];
-  test.each(bad)('%s', async (name, headers, body) => {
+  test.each(bad)('%s: the answer is not understood', async (name, headers, body) => {
     atlas.reply = () => ({ status: 200, headers, body });
     expect(await ask(await coldStart())).toMatchObject({
       failure: 'AtlasUnexpectedAnswer',

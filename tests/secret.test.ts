@@ -198,6 +198,45 @@ describe('a key for each project', () => {
   });
 });
 
+test('is kept for a thousand projects, and read again for the one that was not asked about for longest', async () => {
+  const projects = Array.from({ length: 1001 }, (_, at) => at.toString(16).padStart(24, '0'));
+  const text = JSON.stringify({ publicKey, privateKey });
+  for (const project of projects) secretsManager.secrets[`atlas/${project}`] = text;
+  const handler = await coldStart({ ATLAS_SECRET_ID: 'atlas/{groupId}' });
+  const askAbout = (project = '') => ask(handler, 'direct', { groupId: project });
+  for (const project of projects) await askAbout(project);
+  expect(secretsManager.counters.reads).toBe(1001);
+  await askAbout(projects[1]);
+  expect(secretsManager.counters.reads).toBe(1001);
+  await askAbout(projects[0]);
+  expect(secretsManager.counters.reads).toBe(1002);
+});
+
+test('that hangs when its age is over keeps a call waiting for a second, and one without a key for three', async () => {
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] });
+  const handler = await coldStart({ SECRET_MAX_AGE_SECONDS: '0' });
+  await ask(handler);
+  const hangs = () => {
+    const came = Promise.withResolvers<void>();
+    secretsManager.intercept = () => {
+      came.resolve();
+      return true;
+    };
+    return came.promise;
+  };
+  let isHanging = hangs();
+  const answer = ask(handler);
+  await isHanging;
+  await vi.advanceTimersByTimeAsync(1000);
+  expect(await answer).toEqual({ document });
+
+  isHanging = hangs();
+  const failure = ask(await coldStart());
+  await isHanging;
+  await vi.advanceTimersByTimeAsync(3000);
+  expect(await failure).toMatchObject({ failure: 'SecretUnavailable' });
+});
+
 test('is read once where the first question comes while it is read already', async () => {
   const handler = await coldStart();
   expect(await ask(handler)).toEqual({ document });
@@ -325,6 +364,23 @@ describe('is read', () => {
     };
     atlas.reply = (_request, count) => (count <= 2 ? { status: 503, body: '' } : undefined);
     expect(await ask(await coldStart())).toEqual({ document });
+  });
+
+  test('again where the clock was set back, also after a reading that failed: their age is not known', async () => {
+    const handler = await coldStart();
+    await ask(handler);
+    pass(-3600);
+    await ask(handler);
+    expect(secretsManager.counters.reads).toBe(2);
+    secretsManager.error = { status: 400, name: 'AccessDeniedException' };
+    pass(301);
+    await ask(handler);
+    const { reads } = secretsManager.counters;
+    await ask(handler);
+    expect(secretsManager.counters.reads).toBe(reads);
+    pass(-3600);
+    await ask(handler);
+    expect(secretsManager.counters.reads).toBeGreaterThan(reads);
   });
 
   test('again where a refused call had joined a refresh that began before the rotation', async () => {
