@@ -147,7 +147,7 @@ const table = (api, hasTable) => ({
   ],
   StaleSecret: [
     reaches(2, own('StaleSecret'), REPEATED),
-    'Secrets Manager fails or hands out a secret that is not valid; the function uses the old one, and new execution environments have none.',
+    'Secrets Manager fails or returns a secret that is not valid; the function uses the old one, and new execution environments have none.',
     'Read staleSecret in the log lines: it names the failure.',
   ],
   ...(hasTable

@@ -89,7 +89,7 @@ export async function startEmbeddedAtlas({ projects = {} as Projects, port = 0 }
     },
     baseUrl: '',
     origin: '',
-    /** Hands out every connection that is open. */
+    /** Passes every open connection to `take`. */
     eachConnection(take: (socket: Socket) => void) {
       for (const socket of sockets) take(socket);
     },

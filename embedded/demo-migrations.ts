@@ -35,7 +35,7 @@ const fails: Migration = (seconds) => {
   return { ...job, status: 'FAILED' };
 };
 
-/** Nobody starts the cutover: in Atlas that takes 120 hours, here half a minute. */
+/** The cutover is never started. In Atlas, the migration expires after 120 hours; here, after half a minute. */
 const expires: Migration = (seconds) => {
   const job = { migrationHosts: ['vm003.example.com'] };
   return seconds < 30

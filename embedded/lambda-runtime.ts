@@ -83,7 +83,7 @@ export async function startRuntime(taskRoot: string, handler: string, environmen
   const gone = exited.then(() => {
     throw new Error(`the runtime ended: ${JSON.stringify(initError)} ${output}`);
   });
-  // Whoever does not wait for it ends it on purpose.
+  // A caller that does not wait for the exit ends the process on purpose.
   gone.catch(() => undefined);
 
   return {

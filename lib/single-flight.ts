@@ -12,7 +12,7 @@ class Expired extends Error {}
  * wait start it anew: one request that hangs does not fail every caller that joins it.
  *
  * @param limitMs milliseconds that one piece of work may take. Its signal aborts then; work that does not heed the signal
- *   goes on in vain beside the next one
+ *   goes on, and its result is dropped
  * @param work gets the argument of the call that started it, and a signal of its own
  * @param keyOf work with the same key is shared; by default all work has the same key
  */

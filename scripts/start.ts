@@ -147,7 +147,7 @@ const examples = (http: string, invoke: string, atlasOrigin: string) => {
   curl ${url(completes)}
   # fails after 20 seconds
   curl ${url(fails)}
-  # ready for cutover, but nobody starts it: expires after 30 seconds
+  # ready for cutover; the cutover is never started, so it expires after 30 seconds
   curl ${url(expires)}
   # begin one anew: with other first eight digits, an id is another live migration of the same kind
   curl ${url(`$(date +%s | tail -c 9)${completes.slice(8)}`)}
@@ -196,7 +196,7 @@ process.on('SIGINT', end);
 process.on('SIGTERM', end);
 // The reader of a pipe (`npm start | head -1`) has gone.
 for (const stream of [process.stdout, process.stderr]) stream.on('error', end);
-// `kill` of what `npm start &` returned ends npm and its shell; the shell passes the signal on to nobody.
+// `kill` with the process id of `npm start &` ends npm and its shell, and the shell does not forward the signal.
 if (process.env['npm_lifecycle_event']) {
   const shell = process.ppid;
   setInterval(() => process.ppid !== shell && end(), 250).unref();

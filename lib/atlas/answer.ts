@@ -112,7 +112,7 @@ export function failureByStatus(reading: Reading, now: number): Failure {
 /** Tells a 401 for the key itself, which comes with the challenge's own body, from one for what it may not see. */
 export function keyWasRefused(answer: HttpAnswer, { errorCode }: Reading): boolean {
   if (errorCode !== null && keyAcceptedCodes.has(errorCode)) return false;
-  // Whoever reads an enveloped 401 has got past the authentication, which speaks plain HTTP.
+  // Authentication uses plain HTTP statuses: an envelope with 401 comes from behind it, so the key was accepted.
   if (answer.status !== 401) return false;
   return errorCode === null || errorCode === 'UNEXPECTED_ERROR' || answer.headers['www-authenticate'] !== undefined;
 }

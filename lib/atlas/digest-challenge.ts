@@ -88,7 +88,7 @@ function readDigest({ parameters, malformed }: Challenge): DigestChallenge | und
   const nonce = parameters.get('nonce');
   const wanted = (parameters.get('algorithm') ?? 'MD5').toUpperCase();
   const algorithm = algorithms.find((known) => known.toUpperCase() === wanted);
-  // `op` is what the source document prints for Atlas: a parameter that nobody knows is no qop.
+  // The source document prints `op` for Atlas. It is an unknown parameter, so the challenge has no qop.
   const qop = parameters
     .get('qop')
     ?.split(',')

@@ -22,7 +22,7 @@ export type HttpRequest = {
   authorization?: () => string;
   /** What the request is for, among those that one attempt may take. */
   purpose: 'question' | 'challenge' | 'token';
-  /** Is told the purpose each time that the request goes out. */
+  /** Called with the purpose each time that the request is sent. */
   onSend?: (purpose: HttpRequest['purpose']) => void;
   body?: string;
 };
@@ -136,7 +136,8 @@ function exchange(request: HttpRequest, agent: http.Agent, signal: AbortSignal):
     // Never removed: the signal lives no longer than the attempt, and a request that has ended can't be destroyed.
     signal.addEventListener('abort', () => outgoing.destroy(signal.reason), { once: true });
     outgoing.on('error', fail);
-    // A switch of protocols that nobody asked for: its connection is no use, its status is an answer like any other.
+    // The server switches protocols although the request did not ask for it. The connection can't be used any more; the status
+    // is read like any other.
     outgoing.on('upgrade', ({ statusCode: status = 101, headers: answerHeaders }, socket) => {
       socket.destroy();
       resolve({ status, authenticated, headers: answerHeaders, body: '' });

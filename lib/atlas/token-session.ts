@@ -50,7 +50,7 @@ function readToken(answer: HttpAnswer, now: number): { accessToken: string; expi
 
 /**
  * Tokens come from `/api/oauth/token` at the base URL's origin by the client credentials grant (RFC 6749, section
- * 4.4). Atlas hands out 50 a minute and lets 100 live: a token is kept until shortly before its end.
+ * 4.4). Atlas issues 50 a minute, and at most 100 are valid at a time: a token is kept until shortly before it expires.
  *
  * @param server where Atlas is
  * @param attemptMs milliseconds for one attempt, and so for a request that several of them share
@@ -108,8 +108,8 @@ export function createTokenSession(
 
     const { token, isNew } = await tokenFor(request, signal, caller);
     const answer = await sendWith(token);
-    // A kept token may have been revoked. A new one that is refused is refused for good, and one that is good but may
-    // not see this project is kept: Atlas hands out 50 a minute.
+    // A kept token may have been revoked. Where a new one is refused, another one would be as well. A token that is valid but
+    // may not see this project is kept: Atlas issues only 50 a minute.
     if (isNew || !keyWasRefused(answer, readAnswer(answer))) return answer;
     return sendWith((await tokenFor(request, signal, caller, token)).token);
   };

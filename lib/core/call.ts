@@ -19,7 +19,7 @@ export type Usage = {
   atlasMs: number;
   atlasStatus: number | null;
   atlasErrorCode: string | null;
-  /** When the question that was answered was sent to Atlas, by whoever did, in milliseconds since the epoch. */
+  /** When the answered request was sent to Atlas, by this or another invocation, in milliseconds since the epoch. */
   askedAt: number;
   /** Where the answer came from; null where answers are not shared, or there is none. */
   answerFrom: 'atlas' | 'memory' | 'table' | null;
@@ -73,7 +73,7 @@ export const startCall = (remainingMs: number): Call => ({
 export const answerAgeMs = ({ answerFrom, askedAt }: Usage): number | undefined =>
   answerFrom === null ? undefined : Math.max(0, Date.now() - askedAt);
 
-/** @returns what is told of each use of the table: that it was answered, or its failure */
+/** @returns a function to call after each use of the table, with the error where there was one */
 export const onStoreOf =
   (usage: Usage) =>
   (failure?: unknown): void => {

@@ -106,7 +106,7 @@ export function doors(): MiddlewareObj<Question, unknown, Error, InvocationConte
 
     onError: (request) => {
       const { error, context } = request;
-      // Nobody can know what an unexpected error says, so its words stay inside; `cause` keeps it for the log.
+      // The message of an unexpected error may contain anything, so the caller does not get it; `cause` keeps it for the log.
       const failure =
         error instanceof Failure
           ? error

@@ -18,7 +18,7 @@ function framesOf(error: unknown): object {
   return { errorName: error.name, frames: frames.map((line) => line.trim()) };
 }
 
-/** Who has to act decides the level: nobody or the caller, somebody if it lasts, the operator now. */
+/** The level says who has to act: `info` no one or the caller, `warn` the operator if it lasts, `error` the operator now. */
 function levelOf(name: FailureName): 'info' | 'warn' | 'error' {
   const { status, retryable } = kindOf(name);
   if (retryable) return 'warn';

@@ -21,8 +21,8 @@ const limits = {
 
 export type CredentialsStore = CredentialsSource<Credentials> & {
   /**
-   * Starts the first read of a secret that all projects share, so that it is under way while the rest loads. Whoever
-   * asks meanwhile waits for the same read; if it fails, the first question reads anew.
+   * Starts the first read of a secret that all projects share, so that it is under way while the rest loads. A question
+   * that comes meanwhile waits for the same read; if it fails, the first question reads again.
    */
   warmUp(): void;
 };
@@ -112,7 +112,7 @@ export function createCredentialsStore(
   return {
     warmUp() {
       if (isPerProject) return;
-      const tooLate = () => new OutOfTime('SecretUnavailable', 'Nobody has asked yet.');
+      const tooLate = () => new OutOfTime('SecretUnavailable', 'No question has come yet.');
       within(limits.readMs, tooLate, (signal) => {
         signal.addEventListener('abort', () => warming.abort());
         return readShared(secretId, warming.signal);
@@ -128,7 +128,7 @@ export function createCredentialsStore(
       if (!entry) {
         try {
           const reading = read(id, limits.readMs, call);
-          // From here on it is this call's time that counts, whoever began the read.
+          // From here on the time limit of this call applies, also to a read that the warm-up began.
           if (call.deadline.msLeft() > 0) warming.abort();
           return (await reading).credentials;
         } catch (error) {

@@ -23,7 +23,7 @@ const limits = {
   longestPollMs: 300,
   /** The clocks of two processes may differ by this much. */
   clockMs: 1000,
-  /** A store that refuses leases that nobody has would never end. */
+  /** A broken item may refuse every lease although no process holds one. */
   refusals: 3,
 };
 
@@ -62,7 +62,7 @@ export type Clock = { now(): number; sleep(ms: number): Promise<void> };
 export type Caller = {
   /** Milliseconds that it has. */
   msLeft(): number;
-  /** Is told of each call of the store: that it was answered, or its failure. */
+  /** Called after each use of the store, with the error where there was one. */
   onStore(failure?: unknown): void;
 };
 
@@ -150,8 +150,8 @@ export function createSharing(opening: Promise<Store>, clock: Clock) {
         pollMs = Math.min(pollMs * 1.2, limits.longestPollMs);
         continue;
       }
-      // A lease that was given back before its end, without an entry: what that work met is nobody else's, and those who
-      // waited for it would meet it one after the other.
+      // The holder gave the lease back early, without an entry: its work failed in a way that is not shared. If each of those who
+      // waited took the lease now, they would fail one after the other; so they work at once, without one.
       const wasGivenBack = awaited && !lease && awaited.until > now && awaited.seen === entry?.id;
       if (wasGivenBack || spareMs < 0) return 'alone';
       awaited = undefined;
