@@ -369,7 +369,7 @@ describe('what digest-fetch would misread', () => {
   });
 });
 
-test('whoever waited for a challenge that did not come asks for itself', async () => {
+test('a call that waited for a challenge that did not come asks for its own', async () => {
   let requests = 0;
   atlas.intercept = (_request, response) => {
     requests += 1;

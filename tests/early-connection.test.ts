@@ -207,7 +207,7 @@ describe.skipIf(!certificate)('the early connection', () => {
     expect([one.connections.length, other.connections.length]).toEqual([1, 1]);
   });
 
-  test('closed where nobody asks', async () => {
+  test('closed where no request comes', async () => {
     const way = await startWay();
     vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
     const opened = way.next();

@@ -159,11 +159,21 @@ const answers: [said: string, reply: Reply, failure: string, detail: string][] =
 
 /** The same said inside an envelope, as far as an envelope can say it. */
 const enveloped = answers
-  .filter(([, { body, headers }]) => typeof body === 'object' && !headers)
-  .flatMap(([said, { status, body }, failure, detail]): typeof answers => [
-    [`${said}, in an envelope`, { status: 200, body: { status, content: body } }, failure, detail],
-    [`${said}, in the source document's envelope`, { status: 200, body: { status, envelope: body } }, failure, detail],
-    [`${said}, in an envelope with its own HTTP status`, { status, body: { status, content: body } }, failure, detail],
+  .filter(([, { body }]) => typeof body === 'object')
+  .flatMap(([said, { status, body, ...rest }, failure, detail]): typeof answers => [
+    [`${said}, in an envelope`, { ...rest, status: 200, body: { status, content: body } }, failure, detail],
+    [
+      `${said}, in the source document's envelope`,
+      { ...rest, status: 200, body: { status, envelope: body } },
+      failure,
+      detail,
+    ],
+    [
+      `${said}, in an envelope with its own HTTP status`,
+      { ...rest, status, body: { status, content: body } },
+      failure,
+      detail,
+    ],
   ]);
 
 const more: typeof answers = [
@@ -199,6 +209,14 @@ describe.each(doorNames)('through %s, Atlas answers', (door) => {
     atlas.reply = () => reply;
     expect(await ask(handler, door)).toEqual({ failure, detail: expect.stringContaining(detail) });
   });
+});
+
+test('a 401 that comes with a challenge is about the key, whatever its code', async () => {
+  atlas.reply = ({ headers }) => ({
+    ...atlasError(401, 'API_KEY_REVOKED'),
+    headers: { 'www-authenticate': `Digest realm="MMS Public API", nonce="${headers.host}", qop="auth"` },
+  });
+  expect(await ask(handler)).toMatchObject({ failure: 'AtlasCredentialsRejected' });
 });
 
 test('each failure that Atlas can cause was caused above', () => {

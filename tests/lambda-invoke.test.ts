@@ -127,7 +127,7 @@ test.skipIf(!cli.stdout)('the command of docs/callers.md, with the AWS CLI', asy
   rmSync(folder, { recursive: true });
 });
 
-test('DryRun asks nobody, and Event does not wait', async () => {
+test('DryRun does not call the function, and Event does not wait for it', async () => {
   expect(await invoke({ InvocationType: 'DryRun' })).toMatchObject({ StatusCode: 204, value: '' });
   expect(atlas.counters.requests).toBe(0);
   const asked = new Promise<void>((resolve) => {

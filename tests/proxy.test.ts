@@ -94,7 +94,7 @@ describe.skipIf(!certificate)('through a proxy', () => {
     expect(proxy.log.toSorted()).toEqual([...tunnels, `${tableHost}:443 200`].toSorted());
   });
 
-  test('a tunnel that was closed while nobody looked is made anew', async () => {
+  test('a tunnel that was closed between two requests is made again', async () => {
     const proxy = await startProxy();
     const handler = await coldStart({ HTTPS_PROXY: proxy.url });
     await ask(handler);

@@ -114,7 +114,7 @@ describe('time: the answer leaves before the function is ended', () => {
     expect(secretsManager.counters.reads).toBe(1);
   });
 
-  describe('a shared request that hangs ends at its own limit, and whoever still has time starts a new one', () => {
+  describe('a shared request that hangs ends at its own limit, and callers that still have time start a new one', () => {
     /** Lets the first request hang. @returns resolves when it has come */
     const hangFirst = () => {
       const { promise, resolve } = Promise.withResolvers<void>();
@@ -211,7 +211,7 @@ describe('time: the answer leaves before the function is ended', () => {
     expect(closed).toHaveLength(2);
   });
 
-  test('a challenge and a secret that nobody waits for any more are given up', async () => {
+  test('requests for a challenge and a secret are given up when no caller waits for them any more', async () => {
     const closed: Promise<unknown>[] = [];
     const hang = (request: IncomingMessage) => closed.push(once(request.socket, 'close')) > 0;
     atlas.intercept = hang;
@@ -352,7 +352,7 @@ describe('connections', () => {
     expect(await ask(await coldStart())).toEqual({ document });
   });
 
-  test('a switch of protocols that nobody asked for', async () => {
+  test('a switch of protocols that was not asked for', async () => {
     answerRaw((_response, socket) =>
       socket.write('HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n'),
     );
@@ -371,7 +371,7 @@ describe('connections', () => {
   });
 
   test.each([1, 20])(
-    '%i pooled, closed by the server while nobody looked: the next calls do not notice',
+    '%i pooled, closed by the server between two requests: the next calls do not notice',
     async (burst) => {
       const handler = await coldStart();
       await Promise.all(Array.from({ length: burst }, () => ask(handler)));

@@ -165,7 +165,7 @@ describe('a key for each project', () => {
       expect(secretsManager.counters.reads).toBe(2);
     });
 
-    test('is told in the log and as a metric where it was denied', async () => {
+    test('is in the log and in a metric where it was denied', async () => {
       const output = captureOutput();
       vi.stubEnv('POWERTOOLS_LOG_LEVEL', 'INFO');
       vi.stubEnv('POWERTOOLS_METRICS_DISABLED', 'false');
@@ -190,7 +190,7 @@ describe('a key for each project', () => {
     expect(await ask(await coldStart())).toMatchObject({ failure: 'SecretInvalid' });
   });
 
-  test('is told as a broken secret where it can be read and not used', async () => {
+  test('is SecretInvalid where it can be read and not used', async () => {
     secretsManager.secrets = { [`atlas/${groupId}`]: '{}' };
     expect(await ask(await coldStart({ ATLAS_SECRET_ID: 'atlas/{groupId}' }))).toMatchObject({
       failure: 'SecretInvalid',
@@ -430,7 +430,7 @@ describe('is read', () => {
     expect(secretsManager.counters.reads).toBe(3);
   });
 
-  test('in vain while Secrets Manager is down, and the old one is used on', async () => {
+  test('without success while Secrets Manager is down, and the old one is used on', async () => {
     const handler = await coldStart({ SECRET_MAX_AGE_SECONDS: '60' });
     await ask(handler);
     pass(61);
@@ -445,7 +445,7 @@ describe('is read', () => {
     expect(secretsManager.counters.reads).toBe(reads + 1);
   });
 
-  test('in vain while Secrets Manager hangs, and the old one is used on', async () => {
+  test('without success while Secrets Manager hangs, and the old one is used on', async () => {
     const handler = await coldStart({ SECRET_MAX_AGE_SECONDS: '60' });
     await ask(handler);
     pass(61);
@@ -540,7 +540,7 @@ describe('is read', () => {
     expect(secretsManager.counters.reads).toBe(reads + 1);
   });
 
-  test('in vain when it is refused and Secrets Manager is down: worth another try later', async () => {
+  test('without success when it is refused and Secrets Manager is down: SecretUnavailable, which may be asked again', async () => {
     const handler = await coldStart();
     await ask(handler);
     atlas.keys = {};

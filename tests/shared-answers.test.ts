@@ -1,4 +1,4 @@
-/** Shared answers: one execution environment asks Atlas, all callers get what it got, and the table is in nobody's way. */
+/** Shared answers: one execution environment asks Atlas, all callers get what it got, and no failure of the table fails a question. */
 
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { DeleteTableCommand, UpdateItemCommand } from '@aws-sdk/client-dynamodb';
@@ -496,14 +496,14 @@ describe('a failure', () => {
     expect(attempts.reduce((sum, count) => sum + count)).toBe(3);
   });
 
-  test("that passes is nobody's: the next attempt answers all", async () => {
+  test('that passes is not shown to any caller: the next attempt answers all', async () => {
     atlas.reply = (_request, count) => (count <= 2 ? atlasError(503, null) : undefined);
     const handlers = await environments(4);
     expect(await Promise.all(handlers.map((handler) => ask(handler)))).toEqual(handlers.map(() => ({ document })));
     expect(atlas.counters.authenticated).toBe(3);
   });
 
-  test("of an attempt that its own invocation cut short is nobody else's, in the same environment either", async () => {
+  test('of an attempt that its own invocation cut short is not shared, not even in the same environment', async () => {
     const output = captureOutput();
     atlas.intercept = isQuestion;
     const handler = await coldStart({ ATLAS_TIMEOUT_MS: '500' });
@@ -604,7 +604,7 @@ describe('the table', () => {
     'not there': [() => vi.stubEnv('AWS_ENDPOINT_URL_DYNAMODB', 'http://127.0.0.1:9'), 'Error'],
   };
 
-  test.each(Object.keys(ways))("that is %s is nobody's failure, and left alone for a while", async (way) => {
+  test.each(Object.keys(ways))('that is %s fails no question, and is not used for a while', async (way) => {
     const output = captureOutput();
     const [arrange, name] = ways[way] ?? [() => undefined, ''];
     await arrange();
@@ -627,7 +627,7 @@ describe('the table', () => {
     expect(failures).toEqual([1]);
   });
 
-  test('that fails when the answer is there loses the answer for nobody', async () => {
+  test('that fails when the answer is there does not lose the answer', async () => {
     const held = hold(atlas, isQuestion);
     const handler = await coldStart();
     const answer = ask(handler);

@@ -29,7 +29,7 @@ async function smoke(args: string[], environment: Record<string, string | undefi
 
 const ids = [groupId, liveMigrationId];
 
-test('an answer is told, and the request was signed', async () => {
+test('it prints the answer, and the request was signed', async () => {
   const { url, signatures } = await startGateway({ status: 200, body: document });
   const { code, out } = await smoke([...ids, '--url', url]);
   expect({ code, out }).toEqual({
@@ -118,7 +118,7 @@ test('no credentials', async () => {
   });
 });
 
-test('nobody at that address', async () => {
+test('no server at that address', async () => {
   expect(await smoke([...ids, '--url', 'http://127.0.0.1:1'])).toMatchObject({
     code: 1,
     err: expect.stringContaining('Nothing answers at http://127.0.0.1:1.'),
@@ -152,7 +152,7 @@ describe('the address is looked up by the stage', () => {
     expect(paths).toEqual([`${stage}/groups/${groupId}/liveMigrations/${liveMigrationId}`]);
   });
 
-  test('a stack without an API is told from one that is missing', async () => {
+  test('a stack without an API is not mistaken for a missing one', async () => {
     const environment = await cloudFormation(200, stackWith('GetLiveMigrationArn', 'arn:x'));
     expect(await smoke([...ids, '--stage', 'prod'], environment)).toMatchObject({
       code: 1,

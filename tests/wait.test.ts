@@ -176,7 +176,7 @@ test('a failure of the adapter is 1, under its own name', async () => {
   });
 });
 
-test('nobody there is 1, and says what to do', async () => {
+test('no server is 1, and says what to do', async () => {
   expect(await wait('--endpoint', 'http://127.0.0.1:1')).toMatchObject({
     code: 1,
     err: expect.stringContaining('Is npm start running?'),

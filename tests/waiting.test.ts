@@ -101,7 +101,7 @@ describe('until TERMINAL', () => {
     expect(polls).toHaveLength(3);
   });
 
-  test('a status that nobody knows is waited out', async () => {
+  test('an unknown status does not end the wait', async () => {
     const { ending } = await waitWithFunction([{ status: 'PENDING' }, { status: null }, { status: 'COMPLETE' }]);
     expect(ending).toMatchObject({ document: { status: 'COMPLETE' } });
   });
@@ -225,7 +225,7 @@ describe('events', () => {
     },
   );
 
-  test('changes that the bus missed are told as one, from the last status that it took', async () => {
+  test('changes that the bus missed are reported as one, from the last status that it took', async () => {
     const refusing: World['bus'] = ({ hours }) =>
       hours > 0.1 && hours < 0.85 ? fails('EventBridge.FailedEntry') : undefined;
     const { changes, ending, endedAfterHours } = await wait({ atlas: course, bus: refusing });
@@ -324,7 +324,7 @@ describe('events', () => {
     },
   );
 
-  test('a document of 128 KiB is told at once, also where no other answer follows', async () => {
+  test('a document of 128 KiB is reported at once, also where no other answer follows', async () => {
     const { changes } = await wait({
       atlas: ({ count }) =>
         count === 1
@@ -345,7 +345,7 @@ describe('events', () => {
     expect(changes).toHaveLength(2);
   });
 
-  test('a document of 128 KiB that the bus refuses for days costs no round, and is told at last', async () => {
+  test('a document of 128 KiB that the bus refuses for days costs no round, and is reported at last', async () => {
     // At 60 s between polls, a round in which nothing can be told ends after 19 hours.
     const { changes, ending, counts } = await wait({
       atlas: ({ hours }) => large(hours < 10 ? 'NEW' : hours < 110 ? 'WORKING' : 'COMPLETE', '漢'),
