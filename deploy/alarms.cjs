@@ -153,8 +153,8 @@ const table = (api, hasTable) => ({
   ...(hasTable
     ? {
         TableFails: [
-          // It fails for half of those who use it, in fifteen minutes of the last forty. Where it is used less often than every
-          // other minute, Atlas does not need it.
+          // The table fails for half of the questions that use it, in fifteen minutes of the last forty. Where fewer questions
+          // come than one in two minutes, Atlas can bear them without a table.
           {
             ...holds(
               'FILL(f, 0) > 0 AND 2 * FILL(f, 0) >= FILL(n, 0)',

@@ -164,7 +164,7 @@ ${
     ? `Answers are shared for ${freshness} s. Twenty callers at once, and what the embedded Atlas has seen before and after:
 
   curl ${atlasOrigin}/counters
-  seq 20 | xargs -P 20 -I {} curl -sS -o ${devNull} -w '%{http_code} ' ${url(completes)}
+  seq 20 | xargs -P 20 -I {} curl -sS -o ${devNull} -w '%{http_code} ' ${url(completes)}; echo
   curl ${atlasOrigin}/counters
 
 `

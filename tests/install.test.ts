@@ -74,6 +74,7 @@ test('each program that npm runs is checked first', () => {
     'release',
     'test',
     'bench',
+    'crowd',
     'soak',
   ]);
   for (const [, command] of programs) expect(command).toMatch(/^node (--import \.\/)?scripts\/installed\.js /);

@@ -213,7 +213,7 @@ describe('an answer', () => {
     const { http } = await doors['http-api'](other);
     expect(http.headers['age']).toBe('0');
     expect(atlas.counters.authenticated).toBe(1);
-    await age(-10_000);
+    await age(-700);
     expect(await ask(third)).toEqual({ document });
     expect(atlas.counters.authenticated).toBe(2);
   });
@@ -286,6 +286,8 @@ describe('no answer crosses over', () => {
   });
 
   test('to another base URL', async () => asks({ ATLAS_BASE_URL: atlas.baseUrl.replace('v1.0', 'v2') }));
+
+  test('to another server', async () => asks({ ATLAS_BASE_URL: atlas.baseUrl.replace('127.0.0.1', 'localhost') }));
 
   test('to another project', async () => {
     atlas.projects = { ...atlas.projects, [otherGroup]: { [liveMigrationId]: () => entity } };
@@ -485,6 +487,25 @@ describe('a failure', () => {
     expect(atlas.counters.authenticated).toBe(1);
   });
 
+  test('that another key than a refused one met is shared', async () => {
+    const handler = await coldStart({ SECRET_MAX_AGE_SECONDS: '300' });
+    atlas.keys[publicKey] = 'ROTATED-PRIVATE-KEY';
+    secretsManager.secrets[secretId] = JSON.stringify({ publicKey, privateKey });
+    const { promise: isRefused, resolve } = Promise.withResolvers<void>();
+    atlas.intercept = ({ headers }) => {
+      if (headers.authorization) resolve();
+      return false;
+    };
+    atlas.reply = () => atlasError(503, null);
+    const outcome = ask(handler);
+    await isRefused;
+    secretsManager.secrets[secretId] = JSON.stringify({ publicKey, privateKey: 'ROTATED-PRIVATE-KEY' });
+    expect(await outcome).toMatchObject({ failure: 'AtlasUnavailable' });
+    const { authenticated } = atlas.counters;
+    expect(await ask(await coldStart())).toMatchObject({ failure: 'AtlasUnavailable' });
+    expect(atlas.counters.authenticated).toBe(authenticated);
+  });
+
   test('that may pass is met by attempts that all callers share', async () => {
     const output = captureOutput();
     atlas.reply = () => atlasError(503, 'UNEXPECTED_ERROR');
@@ -571,6 +592,17 @@ describe('a rate limit', () => {
     expect(atlas.counters.authenticated).toBe(2);
   });
 
+  test('brings nothing of the attempts before it, when it is nearly over', async () => {
+    // One short limit, which was waited out, and a long one.
+    atlas.reply = (_request, count) => limited(count === 1 ? 1 : 60);
+    const [one, other] = await environments(2);
+    expect(await ask(one)).toMatchObject({ failure: 'AtlasRateLimited' });
+    expect(atlas.counters.authenticated).toBe(2);
+    await age(59_300);
+    atlas.reply = undefined;
+    expect(await ask(other)).toEqual({ document });
+  });
+
   test('holds for that live migration only', async () => {
     atlas.reply = () => limited(60);
     const [one, other] = await environments(2);
@@ -601,7 +633,7 @@ describe('the table', () => {
       },
       'TimeoutError',
     ],
-    'not there': [() => vi.stubEnv('AWS_ENDPOINT_URL_DYNAMODB', 'http://127.0.0.1:9'), 'Error'],
+    'not there': [() => vi.stubEnv('AWS_ENDPOINT_URL_DYNAMODB', 'http://127.0.0.1:9'), 'ECONNREFUSED'],
   };
 
   test.each(Object.keys(ways))('that is %s fails no question, and is not used for a while', async (way) => {

@@ -56,6 +56,17 @@ function modelStore({ delays, fails }: Faults): Store {
   };
 }
 
+/** What a caller keeps of its uses of the store. */
+function storeUse() {
+  let delayMs = 0;
+  return {
+    delayedMs: () => delayMs,
+    onStore: (ms: number) => {
+      delayMs += ms;
+    },
+  };
+}
+
 type Caller = { environment: number; at: number };
 type Work = { ms: number; dies: boolean };
 type Run = { callers: Caller[]; skews: number[]; works: Work[]; freshMs: number } & Faults;
@@ -104,7 +115,7 @@ async function simulate({ callers, skews, works, freshMs, ...faults }: Run) {
         me.to = Date.now();
         return { value: askedAt, text: String(askedAt) };
       },
-      onStore: () => undefined,
+      ...storeUse(),
     });
     const result = await Promise.race([answer, pause(60_000)]);
     if (it.dead) return undefined;
@@ -198,6 +209,7 @@ describe('one caller', () => {
   function ask(share: Share, { lives = invocationMs, takes = 100, throws = undefined as Error | undefined } = {}) {
     const end = Date.now() + lives;
     const failures: unknown[] = [];
+    let delayMs = 0;
     const result = share({
       key: 'key',
       workMs,
@@ -209,7 +221,11 @@ describe('one caller', () => {
         if (throws) throw throws;
         return { value: 'made', text: String(Date.now()) };
       },
-      onStore: (failure) => failures.push(failure),
+      delayedMs: () => delayMs,
+      onStore: (ms, failure) => {
+        delayMs += ms;
+        failures.push(failure);
+      },
     });
     return { result, failures };
   }
@@ -239,10 +255,42 @@ describe('one caller', () => {
     [1400, ['TimeoutError']],
   ])('with %i ms to spare says of a store that hangs: %j', async (spareMs, said) => {
     const store = { ...modelStore(noFaults), read: hangs };
-    const { result, failures } = ask(createSharing(Promise.resolve(store), clock), { lives: workMs + spareMs - 200 });
+    const { result, failures } = ask(createSharing(Promise.resolve(store), clock), { lives: workMs + spareMs });
     await vi.runAllTimersAsync();
     expect(await result).toMatchObject({ from: 'work' });
     expect(failures.map((failure) => (failure as Error).name)).toEqual(said);
+  });
+
+  test('is delayed by three seconds at most by a store that is slow in each call', async () => {
+    // Each call is answered after a second: a reading, the lease, and the entry.
+    const slow = modelStore({ delays: [1000], fails: [false] });
+    const { result, failures } = ask(createSharing(Promise.resolve(slow), clock), { takes: 10 });
+    const start = Date.now();
+    await vi.runAllTimersAsync();
+    expect(await result).toMatchObject({ from: 'work' });
+    expect(Date.now() - start).toBeLessThanOrEqual(3100);
+    expect(failures).toHaveLength(3);
+  });
+
+  test('that has used up its delay uses the store no more, and says so', async () => {
+    const slow = modelStore({ delays: [1600], fails: [false] });
+    const share = createSharing(Promise.resolve(slow), clock);
+    const { result, failures } = ask(share, { takes: 10 });
+    const start = Date.now();
+    const ended = result.then(() => Date.now());
+    await vi.runAllTimersAsync();
+    expect(await result).toMatchObject({ from: 'work' });
+    expect((await ended) - start).toBeLessThanOrEqual(3100);
+    expect(failures.map((failure) => (failure as Error | undefined)?.name)).toEqual([undefined, 'TimeoutError']);
+  });
+
+  test.each([100, 600])('with %i ms in all gets its work done although the store hangs', async (lives) => {
+    const store = { ...modelStore(noFaults), read: hangs };
+    const { result } = ask(createSharing(Promise.resolve(store), clock), { lives, takes: 0 });
+    const start = Date.now();
+    await vi.runAllTimersAsync();
+    expect(await result).toMatchObject({ from: 'work' });
+    expect(Date.now() - start).toBeLessThan(lives);
   });
 
   test('with less time than the work may take works without a lease', async () => {

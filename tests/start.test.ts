@@ -52,7 +52,7 @@ test('--freshness shares answers: twenty callers at once are one question to Atl
     /Twenty callers at once.*?\n\n +(.*)\n +(.*)\n +(.*)\n/.exec(output) ?? [];
   const run = async (command: string) => (await promisify(execFile)('sh', ['-c', command])).stdout;
   expect(JSON.parse(await run(before))).toMatchObject({ requests: 0 });
-  expect(await run(twenty)).toBe('200 '.repeat(20));
+  expect(await run(twenty)).toBe(`${'200 '.repeat(20)}\n`);
   expect(JSON.parse(await run(after))).toMatchObject({ authenticated: 1 });
 });
 

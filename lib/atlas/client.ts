@@ -2,7 +2,7 @@
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { AskAtlas } from '../core/answer-question.ts';
-import { type Call, onStoreOf, timed } from '../core/call.ts';
+import { type Call, tableUseOf, timed } from '../core/call.ts';
 import { within } from '../core/deadline.ts';
 import { Failure, OutOfTime } from '../core/failure.ts';
 import type { Question } from '../core/question.ts';
@@ -71,12 +71,13 @@ export function createAtlasClient(
         usage.atlasRequests += 1;
         if (purpose === 'challenge') usage.challengeRequests += 1;
         if (purpose === 'token') usage.tokenRequests += 1;
-        else usage.askedAt = Date.now();
+        // The last one is the question that is answered.
+        usage.askedAt = Date.now();
       },
     };
     try {
       const end = performance.now() + ms;
-      const caller = { msLeft: () => Math.max(0, end - performance.now()), onStore: onStoreOf(usage) };
+      const caller = { ...tableUseOf(usage), msLeft: () => Math.max(0, end - performance.now()) };
       const answer = await within(ms, tooLate, (signal) => sessionFor(credentials)(request, signal, caller));
       usage.atlasStatus = answer.status;
       return readAtlasAnswer(answer, question, Date.now());

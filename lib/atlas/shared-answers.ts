@@ -1,20 +1,18 @@
 /** What callers share of an attempt at an answer, with whom, and for how long. */
 
 import type { LiveMigration } from '#contract';
-import { type Call, onStoreOf } from '../core/call.ts';
+import { type Call, tableUseOf } from '../core/call.ts';
 import { Failure, OutOfTime } from '../core/failure.ts';
 import { toLiveMigration } from '../core/live-migration.ts';
 import type { Question } from '../core/question.ts';
 import { nameKey } from '../sharing/sealing.ts';
-import type { Entry, Share } from '../sharing/sharing.ts';
+import { clockToleranceMs, type Entry, type Share } from '../sharing/sharing.ts';
 import type { Credentials } from './session.ts';
 import { isShared, isTime, readStoredFailure, stillLimited, storedFailure } from './stored-failure.ts';
 
 const limits = {
   /** A failure other than a rate limit is shared with those who wait for it, and with those who come until then. */
   failureMs: 1000,
-  /** The clocks of two execution environments may differ by this much. */
-  clockMs: 1000,
   /** A lease lasts for this much longer than the attempt. */
   leaseMarginMs: 1000,
 };
@@ -75,7 +73,7 @@ export function shareAttempt(
   const judge = ({ id, text }: Entry): Shared | undefined => {
     const shared = rejected.has(id) ? undefined : read(text, question);
     if (!shared) return undefined;
-    const latest = Date.now() + limits.clockMs;
+    const latest = Date.now() + clockToleranceMs;
     if ('document' in shared) {
       const isFresh = shared.askedAt >= beganAt - freshnessSeconds * 1000 && shared.askedAt <= latest;
       return isFresh ? shared : undefined;
@@ -95,7 +93,9 @@ export function shareAttempt(
       shared = { askedAt: usage.askedAt, document };
     } catch (error) {
       if (!(error instanceof Failure) || error instanceof OutOfTime || !isShared(error.name)) throw error;
-      shared = { cameAt: Date.now(), failures: call.failures.filter(({ name }) => isShared(name)) };
+      // Callers see a rate limit long after the attempts before it, which then count no more.
+      const failures = error.name === 'AtlasRateLimited' ? [error] : call.failures.filter(({ name }) => isShared(name));
+      shared = { cameAt: Date.now(), failures };
     }
     return { value: shared, text: write(shared) };
   };
@@ -106,9 +106,9 @@ export function shareAttempt(
       workMs: attemptMs,
       leaseMs: attemptMs + limits.leaseMarginMs,
       ...deadline,
+      ...tableUseOf(usage),
       judge,
       work,
-      onStore: onStoreOf(usage),
     };
     const { value, from, id } = await share(task);
     if ('document' in value) {

@@ -2,14 +2,9 @@
 
 import type { Failure } from '../core/failure.ts';
 import { createSeal, nameKey } from '../sharing/sealing.ts';
-import type { Caller, Entry, Share } from '../sharing/sharing.ts';
+import { type Caller, clockToleranceMs, type Entry, type Share } from '../sharing/sharing.ts';
 import { isTime, readStoredFailure, stillLimited, storedFailure } from './stored-failure.ts';
 import type { Token } from './token-session.ts';
-
-const limits = {
-  /** The clocks of two execution environments may differ by this much. */
-  clockMs: 1000,
-};
 
 type Shared = Token | { cameAt: number; limit: Failure };
 
@@ -45,7 +40,7 @@ export function createTokenSharing(share: Share, identity: string[], clientSecre
       if (!shared) return undefined;
       if ('limit' in shared) {
         const limit =
-          shared.cameAt <= now + limits.clockMs ? stillLimited(shared.limit, shared.cameAt, now) : undefined;
+          shared.cameAt <= now + clockToleranceMs ? stillLimited(shared.limit, shared.cameAt, now) : undefined;
         return limit && { ...shared, limit };
       }
       const isGood = now < shared.expiresAt;

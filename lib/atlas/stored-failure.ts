@@ -5,10 +5,11 @@ import { Failure, failureNames } from '../core/failure.ts';
 import { isObject } from '../json.ts';
 import { isErrorCode, rateLimited } from './answer.ts';
 
-/** The others say nothing about Atlas, or nothing about what another caller would meet. */
-export const isShared = (name: unknown): name is FailureName =>
-  failureNames.some((known) => known === name) &&
-  /^(ProjectNotFound|LiveMigrationNotFound|Atlas(?!CredentialsRejected).*)$/.test(String(name));
+/** Only these failures are shared: the others are not about Atlas, or another caller need not meet them. */
+const sharedNames = new Set<unknown>(
+  failureNames.filter((name) => /^(Project|LiveMigration|Atlas(?!CredentialsRejected))/.test(name)),
+);
+export const isShared = (name: unknown): name is FailureName => sharedNames.has(name);
 
 /** Milliseconds since the epoch. */
 export const isTime = (value: unknown): value is number => Number.isSafeInteger(value);
@@ -37,8 +38,12 @@ export function readStoredFailure(value: unknown): Failure {
  * @param cameAt milliseconds since the epoch
  * @returns undefined where its time is over
  */
-export function stillLimited({ facts }: Failure, cameAt: number, now: number): Failure | undefined {
+export function stillLimited({ message, facts }: Failure, cameAt: number, now: number): Failure | undefined {
   const { retryAfterSeconds: seconds = 0, atlas } = facts;
   const secondsLeft = Math.ceil((cameAt - now) / 1000 + seconds);
-  return atlas && secondsLeft > 0 ? rateLimited(atlas, secondsLeft) : undefined;
+  if (!atlas || secondsLeft <= 0) return undefined;
+  // Of the two sentences, only that for 429 names the seconds.
+  return atlas.status === 429
+    ? rateLimited(atlas, secondsLeft)
+    : new Failure('AtlasRateLimited', message, { atlas, retryAfterSeconds: secondsLeft });
 }

@@ -23,8 +23,9 @@ export type Usage = {
   askedAt: number;
   /** Where the answer came from; null where answers are not shared, or there is none. */
   answerFrom: 'atlas' | 'memory' | 'table' | null;
-  /** Whether the table of shared answers was asked for anything, and the last of its failures. */
+  /** Whether the table of shared answers was used, the milliseconds that it was late by, and the last of its failures. */
   tableUsed: boolean;
+  tableDelayMs: number;
   tableFailure: string | null;
   /** Reads of the secret that this invocation waited for. */
   secretReads: number;
@@ -61,6 +62,7 @@ export const startCall = (remainingMs: number): Call => ({
     askedAt: 0,
     answerFrom: null,
     tableUsed: false,
+    tableDelayMs: 0,
     tableFailure: null,
     secretReads: 0,
     secretMs: 0,
@@ -73,13 +75,18 @@ export const startCall = (remainingMs: number): Call => ({
 export const answerAgeMs = ({ answerFrom, askedAt }: Usage): number | undefined =>
   answerFrom === null ? undefined : Math.max(0, Date.now() - askedAt);
 
-/** @returns a function to call after each use of the table, with the error where there was one */
-export const onStoreOf =
-  (usage: Usage) =>
-  (failure?: unknown): void => {
+/** What a mechanism that shares work through the table knows of an invocation, and tells it. */
+export const tableUseOf = (usage: Usage) => ({
+  delayedMs: () => usage.tableDelayMs,
+  onStore(delayMs: number, failure?: unknown): void {
     usage.tableUsed = true;
-    if (failure !== undefined) usage.tableFailure = failure instanceof Error ? failure.name : 'Error';
-  };
+    usage.tableDelayMs += delayMs;
+    if (failure === undefined) return;
+    // The name of a system error, such as ECONNREFUSED, is its code.
+    const { name = 'Error', code = name } = failure as { name?: string; code?: string };
+    usage.tableFailure = name === 'Error' ? code : name;
+  },
+});
 
 /** Runs `work` and adds the milliseconds that it took, well or badly, to one figure of the usage. */
 export async function timed<T>(usage: Usage, figure: 'atlasMs' | 'secretMs', work: () => Promise<T>): Promise<T> {

@@ -32,7 +32,7 @@ export function invocationLog(logger: Logger): MiddlewareObj<Question, unknown, 
   const write = ({ awsRequestId, invocation, call }: InvocationContext, error?: Error | null) => {
     const failure = error instanceof Failure ? error : undefined;
     const { startedAt, atlasMs, secretMs, staleSecret, secretDenied, ...more } = call.usage;
-    const { askedAt: _, answerFrom, tableUsed: __, tableFailure, ...counts } = more;
+    const { askedAt: _, answerFrom, tableUsed: __, tableDelayMs: ___, tableFailure, ...counts } = more;
     // Powertools' own names for the first two; it would keep them in the logger, where concurrent calls mix them up.
     logger[failure ? levelOf(failure.name) : 'info']('live migration asked for', {
       function_request_id: awsRequestId,

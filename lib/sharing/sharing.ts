@@ -12,20 +12,24 @@ import { remember } from '../remember.ts';
 const limits = {
   /** One call of the store, with its own second attempt. */
   storeMs: 2200,
-  /** What it may take of a caller that has no time left: without it, no lease would be given back. */
+  /** What the store may delay one caller by, in all its calls; a call is late from the second figure on. */
+  budgetMs: 2700,
+  usualMs: 100,
+  /** A caller without time may still use this much, so that it can read an entry and give a lease back. */
   graceMs: 200,
-  /** Less time than this says nothing about the store. */
+  /** A store that does not answer in less time than this may be well. */
   leastStoreMs: 1000,
   /** After a failure, the store is left alone for this long. */
   pauseMs: 10_000,
   /** Between two readings of a caller that waits; grows to the second figure, since a partition bears 3,000 readings a second. */
   pollMs: 100,
   longestPollMs: 300,
-  /** The clocks of two processes may differ by this much. */
-  clockMs: 1000,
   /** A broken item may refuse every lease although no process holds one. */
   refusals: 3,
 };
+
+/** The clocks of two processes may differ by this many milliseconds. */
+export const clockToleranceMs = 1000;
 
 /** A result in the store. The id tells it from each other entry under its key. */
 export type Entry = { id: string; text: string };
@@ -62,8 +66,10 @@ export type Clock = { now(): number; sleep(ms: number): Promise<void> };
 export type Caller = {
   /** Milliseconds that it has. */
   msLeft(): number;
-  /** Called after each use of the store, with the error where there was one. */
-  onStore(failure?: unknown): void;
+  /** Milliseconds that the store has delayed this caller by so far. */
+  delayedMs(): number;
+  /** Called after each use of the store, with the delay, and with the error where there was one. */
+  onStore(delayMs: number, failure?: unknown): void;
 };
 
 /** Work that may be shared, as one caller sees it. */
@@ -98,29 +104,35 @@ export function createSharing(opening: Promise<Store>, clock: Clock) {
   };
 
   /**
-   * @param keptMs milliseconds of the caller's time that the store may not use up
+   * @param spareMs milliseconds of the caller's time that the store may use
    * @returns undefined where the store can't be used; that is never the caller's failure
    */
   const useStore = async <R>(
-    { msLeft, onStore }: Caller,
-    keptMs: number,
+    { delayedMs, onStore }: Caller,
+    spareMs: number,
     use: (store: Store, signal: AbortSignal) => Promise<R>,
   ): Promise<R | undefined> => {
-    if (isPaused()) return undefined;
-    const ms = Math.min(limits.storeMs, Math.max(0, msLeft() - keptMs) + limits.graceMs);
+    const budgetMs = Math.min(limits.storeMs, limits.budgetMs - delayedMs());
+    if (isPaused() || budgetMs <= 0) return undefined;
+    const start = clock.now();
+    const done = (failure?: unknown) => onStore(Math.max(0, clock.now() - start - limits.usualMs), failure);
     const tooLate = () => new TooLate();
     try {
-      const result = await within(ms, tooLate, async (signal) => use(await opening, signal));
-      onStore();
+      const result = await within(Math.min(budgetMs, spareMs), tooLate, async (signal) => use(await opening, signal));
+      done();
       return result;
     } catch (error) {
       // A caller in a hurry says nothing about the store.
-      if (error instanceof TooLate && ms < limits.leastStoreMs) return undefined;
+      if (error instanceof TooLate && spareMs < Math.min(budgetMs, limits.leastStoreMs)) return undefined;
       pausedAt = clock.now();
-      onStore(error);
+      done(error);
       return undefined;
     }
   };
+
+  /** What the store may use of a caller that has not worked yet. */
+  const spareBeforeWork = ({ msLeft, workMs }: Task<unknown>) =>
+    Math.max(msLeft() - workMs, Math.min(limits.graceMs, msLeft() / 2));
 
   /** Waits until there is a result, or until this caller has the lease or should work without one. */
   const waitOrLease = async <T>(task: Task<T>, owner: string): Promise<Result<T> | 'leased' | 'alone'> => {
@@ -128,7 +140,7 @@ export function createSharing(opening: Promise<Store>, clock: Clock) {
     let awaited: { until: number; seen: string | undefined } | undefined;
     let pollMs = limits.pollMs;
     for (let consistent = false, refusals = 0; refusals < limits.refusals; consistent = true) {
-      const held = await useStore(task, task.workMs, (store, signal) => store.read(key, consistent, signal));
+      const held = await useStore(task, spareBeforeWork(task), (store, signal) => store.read(key, consistent, signal));
       if (!held) return 'alone';
       const { entry, lease } = held;
       // The reply to the lease was lost: the store's second attempt found the first one's.
@@ -140,7 +152,7 @@ export function createSharing(opening: Promise<Store>, clock: Clock) {
       }
 
       const now = clock.now();
-      const latest = now + leaseMs + limits.clockMs;
+      const latest = now + leaseMs + clockToleranceMs;
       const spareMs = task.msLeft() - task.workMs;
       if (lease && lease.until > now && lease.until <= latest) {
         if (spareMs < pollMs) return 'alone';
@@ -154,9 +166,8 @@ export function createSharing(opening: Promise<Store>, clock: Clock) {
       // waited took the lease now, they would fail one after the other; so they work at once, without one.
       const wasGivenBack = awaited && !lease && awaited.until > now && awaited.seen === entry?.id;
       if (wasGivenBack || spareMs < 0) return 'alone';
-      awaited = undefined;
       const wanted = { owner, now, until: now + leaseMs, latest, seen: entry?.id };
-      const isTaken = await useStore(task, task.workMs, (store, signal) => store.lease(key, wanted, signal));
+      const isTaken = await useStore(task, spareBeforeWork(task), (store, signal) => store.lease(key, wanted, signal));
       if (isTaken === undefined) return 'alone';
       if (isTaken) return 'leased';
       refusals += 1;
@@ -169,7 +180,7 @@ export function createSharing(opening: Promise<Store>, clock: Clock) {
     const release = async (text?: string) => {
       if (owner === undefined) return;
       const lease = { owner, now: clock.now(), text };
-      await useStore(task, 0, (store, signal) => store.release(task.key, lease, signal));
+      await useStore(task, task.msLeft() + limits.graceMs, (store, signal) => store.release(task.key, lease, signal));
     };
     try {
       const { value, text } = await task.work();

@@ -15,6 +15,7 @@ import type { Store } from './sharing.ts';
 
 const limits = {
   attempts: 2,
+  /** The connection included, also through a proxy: a question must not wait for longer than its budget. */
   attemptMs: 1000,
   /** No entry is of use for longer. DynamoDB deletes items days after that; nothing relies on it. */
   keptMs: 86_400_000,
