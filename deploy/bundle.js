@@ -27,7 +27,7 @@ const credentials = `
 const hash = (name) => `(text) => crypto.hash('${name}', text)`;
 const withCrypto = (code) => `const crypto = require('node:crypto'); ${code}`;
 
-/** Modules that a Lambda does not need as they are, and what stands for them in the bundle. */
+/** Modules of which the function needs only a part, and what replaces them in the bundle. */
 const replacements = {
   '@aws-sdk/credential-provider-node': credentials,
   // Only operations that stream need it; Secrets Manager has none.

@@ -48,13 +48,13 @@ const accessLogFormat =
  * set for a stage in serverless.yml (params: prod: …) or given with --param "name=value".
  */
 const parameters = {
-  // Name or ARN of the secret with the Atlas key; {groupId} in it stands for the project's id, so that each project
+  // Name or ARN of the secret with the Atlas key; {groupId} in it is replaced by the project's id, so that each project
   // can have a key of its own.
   atlasSecretId: {
     default: 'atlas/live-migration',
     isGood: (text) =>
       /^(arn:[\w-]+:secretsmanager:[\w-]+:\d{12}:secret:)?[\w/+=.@-]+$/.test(text.replaceAll('{groupId}', 'g')),
-    rule: 'must be the name or ARN of a secret; {groupId} in it stands for the project',
+    rule: "must be the name or ARN of a secret; {groupId} in it is replaced by the project's id",
   },
   // Wins over the base URL in the secret; empty: the secret's, or else https://cloud.mongodb.com/api/atlas/v1.0.
   atlasBaseUrl: {
@@ -62,7 +62,7 @@ const parameters = {
     isGood: optional((text) => isHttps(text) && readBaseUrl(text) !== undefined),
     rule: baseUrlRule,
   },
-  // What stands before the function: an HTTP API, a regional REST API, a REST API that only VPC endpoints reach, or nothing
+  // What is in front of the function: an HTTP API, a regional REST API, a REST API that only VPC endpoints reach, or nothing
   // (direct invocation and Step Functions only).
   api: {
     default: 'http',

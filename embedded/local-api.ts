@@ -93,7 +93,7 @@ async function localOpenApi(isEmbedded: boolean): Promise<string> {
   return JSON.stringify(openApi, null, 2);
 }
 
-/** @returns what stands at a path, with its content type */
+/** @returns what is served at a path, with its content type */
 const createReference = (isEmbedded: boolean) => {
   const files: Record<string, [type: string, read: () => string | Buffer | Promise<string>]> = {
     '/': ['text/html; charset=utf-8', () => page],

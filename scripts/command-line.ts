@@ -7,7 +7,7 @@ type Texts = Record<string, { type: 'string'; default?: string }>;
 /**
  * @param usage what to print for --help, and before what is wrong
  * @param options the options; each takes a text
- * @param judge makes of them, and of what stands beside them, what the program wants; throws an Error with what is wrong
+ * @param judge turns the options and the positional arguments into what the program needs; throws an Error that says what is wrong
  */
 export function readCommandLine<O extends Texts, T>(
   usage: string,
@@ -31,7 +31,7 @@ export function readCommandLine<O extends Texts, T>(
     }
     return judge(values as never, positionals);
   } catch (error) {
-    // Of what parseArgs says, the first sentence names the option. It stands last, where it is seen.
+    // The first sentence of parseArgs's message names the option. It is printed last, where people see it.
     const [sentence] = (error as Error).message.split(/\.?\s+(?:To specify|Did you forget)/);
     console.error(`${usage}\n\n${sentence?.replace(/\.?$/, '.')}`);
     return process.exit(2);

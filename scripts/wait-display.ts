@@ -89,7 +89,7 @@ export function createDisplay(ids: string[], stream: NodeJS.WriteStream & Partia
   return {
     say,
 
-    /** The last line, which stands below the table. */
+    /** The last line, below the table. */
     end: (text: string) => write(text),
 
     /** An answer. */

@@ -3,7 +3,7 @@ import type { LiveMigration } from 'atlas-live-migration-contract';
 
 const lambda = new LambdaClient();
 
-/** Asks how a live migration stands; a failure is thrown as an Error with the name of the failure. */
+/** Returns the status of a live migration. A failure is thrown as an Error with the name of the failure. */
 export async function getLiveMigration(groupId: string, liveMigrationId: string): Promise<LiveMigration> {
   const { FunctionError, Payload } = await lambda.send(
     new InvokeCommand({

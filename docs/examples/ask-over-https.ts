@@ -2,7 +2,7 @@ import { fromNodeProviderChain } from '@aws-sdk/credential-providers';
 import { isProblem, type LiveMigration } from 'atlas-live-migration-contract';
 import { AwsClient } from 'aws4fetch';
 
-/** Asks how a live migration stands, signing with the AWS identity that the process has. */
+/** Returns the status of a live migration. Signs with the AWS identity of the process. */
 export async function getLiveMigration(apiUrl: string, region: string, groupId: string, liveMigrationId: string) {
   const identity = await fromNodeProviderChain()();
   const aws = new AwsClient({ ...identity, service: 'execute-api', region });

@@ -71,7 +71,7 @@ function splitChallenges(header: string): Challenge[] {
     const word = take(tokenPattern)?.toLowerCase() ?? '';
     const end = at;
     if (!word || (!atElementEnd() && (at === end || header[at] === '='))) {
-      // Servers send what the grammar does not know (domain=/api): it must not hide what stands behind it.
+      // Servers send what the grammar does not know (domain=/api): it must not hide what comes after it.
       challenges.at(-1)?.malformed.add(word);
       take(restOfElement);
       continue;

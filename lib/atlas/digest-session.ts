@@ -50,7 +50,7 @@ export function answerChallenge(challenge: DigestChallenge, key: ApiKey, cnonce:
   return ({ method, path }: Pick<HttpRequest, 'method' | 'path'>): string => {
     nonceCount += 1;
     Object.assign(client.digest, { nc: nonceCount.toString(16) });
-    // Of a URL it takes what stands after the host.
+    // Of a URL it uses the part after the host only.
     const { headers } = client.addAuth(`http://host${path}`, { method });
     // What is hashed is the nonce itself, what is sent is a quoted string (RFC 9110, section 5.6.4). No other directive
     // before it can hold these characters: quotes inside of them are escaped.

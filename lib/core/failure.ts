@@ -34,7 +34,7 @@ export function kindOf(name: FailureName): FailureKind {
 }
 
 /**
- * A known failure. `message` is its detail and is shown to the caller as it stands: it names ids, numbers and
+ * A known failure. `message` is its detail and is shown to the caller unchanged: it names ids, numbers and
  * codes, never a header, a body or a secret. `cause` is for unexpected errors only and never leaves the process.
  */
 export class Failure extends Error {

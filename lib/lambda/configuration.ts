@@ -4,7 +4,7 @@ import { type BaseUrl, baseUrlRule, readBaseUrl } from '../atlas/base-url.ts';
 import { type HttpsProxy, proxyRule, readProxy } from '../proxy.ts';
 
 export type Configuration = {
-  /** Name or ARN of the secret with the Atlas key; `{groupId}` in it stands for the project's id. */
+  /** Name or ARN of the secret with the Atlas key; `{groupId}` in it is replaced by the project's id. */
   secretId: string;
   /** Wins over what the secret says; undefined where the secret, or else the default, decides. */
   baseUrl: BaseUrl | undefined;

@@ -81,7 +81,7 @@ function httpFailure(failure: Failure, requestId: string): APIGatewayProxyResult
 
 /**
  * Middy's adapter for the three doors. The handler behind it gets the judged question instead of the event and
- * returns the document; it, and whatever stands behind this middleware, may throw anything.
+ * returns the document; it, and all middlewares behind this one, may throw anything.
  */
 export function doors(): MiddlewareObj<Question, unknown, Error, InvocationContext> {
   return {

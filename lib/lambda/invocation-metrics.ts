@@ -10,7 +10,7 @@ import { type InvocationContext, tryToWrite } from './invocation.ts';
 export const namespace = 'AtlasLiveMigration';
 
 /**
- * Middy's layer for metrics; it stands outside of the doors, and so sees how each invocation ended. Every metric also
+ * Middy's layer for metrics; it is outside of the doors, and so sees how each invocation ended. Every metric also
  * has the dimension `service`.
  *
  * | metric | unit | dimensions |

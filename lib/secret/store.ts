@@ -30,7 +30,7 @@ export type CredentialsStore = CredentialsSource<Credentials> & {
 /**
  * @param readText asks Secrets Manager
  * @param parse reads the secret's text; throws `SecretInvalid`
- * @param secretId the secret's name or ARN, in which `{groupId}` stands for the project's id
+ * @param secretId the secret's name or ARN, in which `{groupId}` is replaced by the project's id
  */
 export function createCredentialsStore(
   readText: ReadSecretText,
