@@ -5,7 +5,7 @@ import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { expect, test, vi } from 'vitest';
 import { parse } from 'yaml';
-import type { Resource } from '../deploy/package-service.ts';
+import { packageService, type Resource } from '../deploy/package-service.ts';
 import { demoGroupId, demoIds, demoProjects } from '../embedded/demo-migrations.ts';
 import { failureNames } from '../lib/core/failure.ts';
 import { renderDashboard } from '../scripts/draw-dashboard.ts';
@@ -16,39 +16,61 @@ const root = join(import.meta.dirname, '..');
 const read = (path: string) => readFileSync(join(root, path), 'utf8');
 const documents = globSync(['*.md', 'docs/*.md', 'contract/*.md'], { cwd: root });
 
-/** The commands, and the test (or the script of the pipeline) that runs each. */
-const runBy: Record<string, string> = {
-  'npm ci && npm start': 'tests/start.test.ts',
-  'npm ci': '.ci/run',
-  'npm ci && npm test': '.ci/run',
-  'npm test': '.ci/run',
-  'npm run build:ric': '.ci/run',
-  'npm run wait': 'tests/wait.test.ts',
-  'npm run -s wait': 'tests/wait.test.ts',
-  'npx serverless package': 'tests/template.test.ts',
-  'npx vitest run': '.ci/run',
-  'curl --silent': 'tests/callers.test.ts',
-  'curl --aws-sigv4': 'tests/callers.test.ts',
-  'export AWS_': 'tests/lambda-invoke.test.ts',
-  'aws lambda invoke': 'tests/lambda-invoke.test.ts',
-  'npm run bench': '.ci/run',
-  'npm run soak': '.ci/run',
-  'npm run crowd': '.ci/run',
+/** The commands, the test (or the script of the pipeline) that runs each, and what shows in it that it does. */
+const runBy: Record<string, [file: string, shows: string]> = {
+  'npm ci && npm start': ['tests/start.test.ts', 'scripts/start.ts'],
+  'npm ci': ['.ci/run', 'npm ci'],
+  'npm ci && npm test': ['.ci/run', 'npm test'],
+  'npm test': ['.ci/run', 'npm test'],
+  'npm run build:ric': ['.ci/run', 'npm run build:ric'],
+  'npm run wait': ['tests/wait.test.ts', 'scripts/wait.ts'],
+  'npm run -s wait': ['tests/wait.test.ts', 'scripts/wait.ts'],
+  'npx vitest run': ['.ci/run', 'npm test'],
+  'curl --silent': ['tests/callers.test.ts', 'ask-over-https.sh'],
+  'curl --aws-sigv4': ['tests/callers.test.ts', 'ask-over-https.sh'],
+  'export AWS_': ['tests/lambda-invoke.test.ts', 'callers.md'],
+  'aws lambda invoke': ['tests/lambda-invoke.test.ts', 'callers.md'],
+  'npm run bench': ['.ci/run', 'npm run bench'],
+  'npm run soak': ['.ci/run', 'npm run soak'],
+  'npm run crowd': ['.ci/run', 'npm run crowd'],
 };
+const packaging = 'npx serverless package';
 
-test('every command is run by a test, or says that it needs an account', () => {
-  for (const document of documents) {
-    for (const [, block = ''] of read(document).matchAll(/```sh\n(.*?)```/gs)) {
-      if (block.startsWith('# needs an account\n')) continue;
-      for (const command of block
+/** The commands of the documents that need no account, each with its document. */
+const commands = documents.flatMap((document) =>
+  [...read(document).matchAll(/```sh\n(.*?)```/gs)]
+    .map(([, block = '']) => block)
+    .filter((block) => !block.startsWith('# needs an account\n'))
+    .flatMap((block) =>
+      block
         .replace(/\\\n */g, '')
         .trim()
-        .split('\n')) {
-        const known = Object.entries(runBy).find(([start]) => command.startsWith(start));
-        expect(known?.[0], `${document}: ${command}`).toBeDefined();
-        expect(existsSync(join(root, known?.[1] ?? ''))).toBe(true);
-      }
-    }
+        .split('\n'),
+    )
+    .map((command) => ({ document, command })),
+);
+
+test('every command is run by a test, or says that it needs an account', () => {
+  for (const { document, command } of commands.filter(({ command }) => !command.startsWith(packaging))) {
+    const known = Object.entries(runBy).find(([start]) => command.startsWith(start));
+    expect(known?.[0], `${document}: ${command}`).toBeDefined();
+    const [file = '', shows = ''] = known?.[1] ?? [];
+    expect(read(file), `${document}: ${command}`).toContain(shows);
+  }
+});
+
+test('every command that packages the service does so with the parameters that it names', {
+  timeout: 60_000,
+}, async () => {
+  const named = commands.filter(({ command }) => command.startsWith(packaging)).map(({ command }) => command);
+  expect(named.length).toBeGreaterThan(5);
+  for (const command of named) {
+    const parameters = [...command.matchAll(/--param "(\w+)=([^"]*)"/g)].map(([, name = '', value = '']) => [
+      name,
+      value,
+    ]);
+    const { template } = await packageService(Object.fromEntries(parameters));
+    expect(Object.keys(template.Resources), command).toContain('GetLiveMigrationLambdaFunction');
   }
 });
 
