@@ -17,6 +17,12 @@ export default defineConfig({
     // Nothing is timed here: a slow machine may take as long as it needs.
     testTimeout: 30_000,
     hookTimeout: 60_000,
+    coverage: {
+      // What the tests run in their own process; the programs in scripts/ are processes of their own.
+      include: ['functions/**', 'lib/**'],
+      reportsDirectory: '.build/coverage',
+      reporter: ['text-summary', 'text', 'html'],
+    },
     // By default one core is left idle, of which a small machine has but two.
     maxWorkers: '100%',
   },
