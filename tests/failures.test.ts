@@ -394,6 +394,18 @@ describe('events from elsewhere', () => {
     expect((await invokeHttp(handler, event)).http.statusCode).toBe(400);
   });
 
+  test.each(['groupId', 'liveMigrationId'])(
+    'an event with %s at its top is a direct invocation, whatever else it holds',
+    async (id) => {
+      const event = { ...readEvent('http-api'), [id]: { groupId, liveMigrationId }[id] };
+      const other = id === 'groupId' ? 'liveMigrationId' : 'groupId';
+      expect(await invokeDirectly(handler, event)).toEqual({
+        failure: 'InvalidRequest',
+        detail: `The request is not valid: ${other} is missing.`,
+      });
+    },
+  );
+
   test('a direct invocation that names one id learns about the other', async () => {
     expect(await invokeDirectly(handler, { groupId })).toMatchObject({
       detail: 'The request is not valid: liveMigrationId is missing.',

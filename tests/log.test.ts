@@ -100,6 +100,20 @@ test('tells the attempts, and what the last one met', async () => {
   });
 });
 
+test('says nothing of an answer before the last attempt, which got none', async () => {
+  const output = captureOutput();
+  atlas.reply = (_request, count) => (count === 1 ? atlasError(503, 'UNEXPECTED_ERROR') : undefined);
+  let asked = 0;
+  atlas.intercept = ({ headers }) => {
+    if (headers.authorization) asked += 1;
+    return asked > 1;
+  };
+  await ask(await coldStart({ ATLAS_TIMEOUT_MS: '300' }));
+  expect(output.lines()).toMatchObject([{ outcome: 'AtlasTimedOut', attempts: 3 }]);
+  expect(output.lines()[0]).not.toHaveProperty('atlasStatus');
+  expect(output.lines()[0]).not.toHaveProperty('atlasErrorCode');
+});
+
 test.each([
   ['the log', Logger.prototype, 'info'],
   ['the log of a failure', Logger.prototype, 'error'],

@@ -212,6 +212,40 @@ test('is kept for a thousand projects, and read again for the one that was not a
   expect(secretsManager.counters.reads).toBe(1002);
 });
 
+test('is asked for three times in all where Secrets Manager fails', async () => {
+  const failing = (times: number) => {
+    let left = times;
+    secretsManager.intercept = (_request, response) => {
+      left -= 1;
+      if (left >= 0) response.writeHead(500).end('{"__type":"InternalServiceError"}');
+      return left >= 0;
+    };
+  };
+  failing(2);
+  expect(await ask(await coldStart())).toEqual({ document });
+  expect(secretsManager.counters.reads).toBe(3);
+  failing(Number.POSITIVE_INFINITY);
+  // The first reading began when the function started, and the question waits for it.
+  expect(await ask(await coldStart())).toMatchObject({ failure: 'SecretUnavailable' });
+  expect(secretsManager.counters.reads).toBe(6);
+});
+
+test('is asked for again where one request hangs for two seconds', async () => {
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] });
+  const { promise: isHanging, resolve } = Promise.withResolvers<void>();
+  secretsManager.intercept = () => {
+    secretsManager.intercept = undefined;
+    resolve();
+    return true;
+  };
+  const answer = ask(await coldStart());
+  await isHanging;
+  await vi.advanceTimersByTimeAsync(2000);
+  // The pause of the SDK before its second request is drawn by chance.
+  await vi.advanceTimersByTimeAsync(200);
+  expect(await answer).toEqual({ document });
+});
+
 test('that hangs when its age is over keeps a call waiting for a second, and one without a key for three', async () => {
   vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] });
   const handler = await coldStart({ SECRET_MAX_AGE_SECONDS: '0' });
