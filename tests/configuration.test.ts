@@ -1,7 +1,7 @@
 /** The environment: judged once, when the function starts, and all of it at once. */
 
 import { beforeEach, expect, test } from 'vitest';
-import { allIsWell, ask, captureOutput, coldStart, document } from './support/harness.ts';
+import { allIsWell, ask, atlas, captureOutput, coldStart, document } from './support/harness.ts';
 
 beforeEach(allIsWell);
 
@@ -13,6 +13,13 @@ test.each([
     'ATLAS_SECRET_ID may hold no other placeholder than {groupId}',
   ],
   ['a base URL without https', { ATLAS_BASE_URL: 'http://cloud.mongodb.com' }, 'ATLAS_BASE_URL must be an https URL'],
+  ...['http://evil-localhost', 'http://127.0.0.1.example.com', 'http://xn--127-0', 'ftp://cloud.mongodb.com'].map(
+    (url): [string, Record<string, string>, string] => [
+      `the base URL ${url}`,
+      { ATLAS_BASE_URL: `${url}/v2` },
+      'ATLAS_BASE_URL must be an https URL',
+    ],
+  ),
   [
     'a base URL without a version',
     { ATLAS_BASE_URL: 'https://cloud.mongodb.com/api/atlas' },
@@ -58,6 +65,22 @@ test('one message names all that is wrong', async () => {
   expect(message).not.toContain('PROXY-PASSWORD');
   expect(message).toMatch(/^This function's environment is not valid: .*\.$/);
   for (const name of Object.keys(environment)) expect(message).toContain(name);
+});
+
+test.each([
+  ['http://127.10.20.30:9/api/atlas/v2', '127.10.20.30:9'],
+  ['http://[::1]:9/v1.0', '[::1]:9'],
+  ['  http://localhost:9/v2///  ', 'localhost:9'],
+  ['http://127.0.0.1:9', '127.0.0.1:9'],
+])('the base URL %j is on this machine, so it may do without https', async (url, host) => {
+  expect(await ask(await coldStart({ ATLAS_BASE_URL: url }))).toEqual({
+    failure: 'AtlasUnavailable',
+    detail: `No connection to ${host}, or it broke (ECONNREFUSED).`,
+  });
+});
+
+test('slashes at the end of a base URL do not count', async () => {
+  expect(await ask(await coldStart({ ATLAS_BASE_URL: `${atlas.baseUrl}//` }))).toEqual({ document });
 });
 
 test('empty variables count as not set', async () => {
