@@ -13,7 +13,7 @@ test.each([
     'ATLAS_SECRET_ID may hold no other placeholder than {groupId}',
   ],
   ['a base URL without https', { ATLAS_BASE_URL: 'http://cloud.mongodb.com' }, 'ATLAS_BASE_URL must be an https URL'],
-  ...['http://evil-localhost', 'http://127.0.0.1.example.com', 'http://xn--127-0', 'ftp://cloud.mongodb.com'].map(
+  ...['http://evil-localhost', 'http://127.0.0.1.example.com', 'http://xn--127-0', 'ftp://localhost'].map(
     (url): [string, Record<string, string>, string] => [
       `the base URL ${url}`,
       { ATLAS_BASE_URL: `${url}/v2` },

@@ -39,7 +39,7 @@ const loopback = /^(localhost|127(\.\d+){3}|\[::1\])$/;
  * @returns undefined where it is neither, or would send the key in clear text to another machine
  */
 export function readBaseUrl(text: string): BaseUrl | undefined {
-  const url = URL.parse(text.trim());
+  const url = URL.parse(text);
   if (!url || url.username || url.password || url.search || url.hash) return undefined;
   if (url.protocol !== 'https:' && !(url.protocol === 'http:' && loopback.test(url.hostname))) return undefined;
   const path = url.pathname.replace(/\/+$/, '') || '/api/atlas/v1.0';
