@@ -1,7 +1,7 @@
 /**
- * A connection that is opened before anybody asks, while the rest of the function loads and the secret is read: the first
+ * A connection that is opened before the first request, while the rest of the function loads and the secret is read: that
  * request then saves the round trips of TCP and TLS. Nothing is sent on it. Where it does not come about, is late, or is
- * not wanted, everything is as if it had not been tried.
+ * not needed, requests work as if it had not been tried.
  */
 
 import https from 'node:https';
