@@ -37,8 +37,6 @@ export async function startEmbeddedDynamoDB(table = 'atlas-live-migration-dev-an
     origin,
     /** Takes a request over before anything else happens; says whether it did. */
     intercept: undefined as ((request: IncomingMessage, response: ServerResponse) => boolean) | undefined,
-    /** Answers as it would have without `intercept`. */
-    answer: listener,
     counters: { requests: 0 },
     /** For what a test wants to put into the table, or find in it. */
     client,

@@ -5,8 +5,6 @@ import { DeleteTableCommand, UpdateItemCommand } from '@aws-sdk/client-dynamodb'
 import { afterAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { FailureName } from '#contract';
 import { atlasError } from '../embedded/atlas.ts';
-import { startEmbeddedDynamoDB } from '../embedded/dynamodb.ts';
-import type { LambdaHandler } from '../embedded/lambda-invoke.ts';
 import { failureNames } from '../lib/core/failure.ts';
 import {
   allIsWell,
@@ -25,35 +23,16 @@ import {
   secretsManager,
 } from './support/harness.ts';
 import { bringAbout } from './support/scenarios.ts';
+import { dynamoDB, environments, shareThroughNewTable } from './support/sharing.ts';
 
-const dynamoDB = await startEmbeddedDynamoDB();
 afterAll(() => dynamoDB.close());
 
 let table: string;
-const variables = () => ({
-  AWS_ENDPOINT_URL_DYNAMODB: dynamoDB.origin,
-  ANSWER_FRESHNESS_SECONDS: '5',
-  ANSWER_TABLE: table,
-  POWERTOOLS_LOG_LEVEL: 'INFO',
-});
-let tables = 0;
+let variables: Record<string, string>;
 beforeEach(async () => {
   allIsWell();
-  dynamoDB.intercept = undefined;
-  tables += 1;
-  table = `answers-${tables}`;
-  await dynamoDB.createTable(table);
-  for (const [name, value] of Object.entries(variables())) vi.stubEnv(name, value);
+  ({ table, variables } = await shareThroughNewTable());
 });
-
-type Handlers = [LambdaHandler, LambdaHandler, LambdaHandler, ...LambdaHandler[]];
-
-/** Cold environments: the modules, the memory and the connections of each are its own. */
-async function environments(count: number, variables: Record<string, string> = {}): Promise<Handlers> {
-  const handlers: LambdaHandler[] = [];
-  for (let made = 0; made < count; made += 1) handlers.push(await coldStart(variables));
-  return handlers as Handlers;
-}
 
 const first = <T>(list: T[]): T => {
   const [item] = list;
@@ -85,7 +64,7 @@ async function age(ms: number) {
   await change({ entry: { S: JSON.stringify(entry) } });
 }
 
-/** Resolves with each request that a server gets and that is meant; the server answers when it is told to. */
+/** Holds back the requests for which `isMeant` is true, until they are released. */
 function hold(
   server: {
     intercept: ((request: IncomingMessage, response: ServerResponse) => boolean) | undefined;
@@ -498,7 +477,7 @@ describe('a failure', () => {
   });
 
   test('that another key than a refused one met is shared', async () => {
-    const handler = await coldStart({ SECRET_MAX_AGE_SECONDS: '300' });
+    const handler = await coldStart();
     atlas.keys[publicKey] = 'ROTATED-PRIVATE-KEY';
     secretsManager.secrets[secretId] = JSON.stringify({ publicKey, privateKey });
     const { promise: isRefused, resolve } = Promise.withResolvers<void>();
@@ -750,7 +729,7 @@ describe('the table', () => {
     for (const name of ['Answered', ...failureNames] as const) {
       for (const credentials of [{ publicKey, privateKey }, account]) {
         allIsWell();
-        for (const [variable, value] of Object.entries(variables())) vi.stubEnv(variable, value);
+        for (const [variable, value] of Object.entries(variables)) vi.stubEnv(variable, value);
         atlas.projects = { [groupId]: { [liveMigrationId]: () => ({ ...entity, links: ['UPSTREAM'] }) } };
         atlas.serviceAccounts[account.clientId] = account.clientSecret;
         secretsManager.secrets[secretId] = JSON.stringify(credentials);
