@@ -1,7 +1,7 @@
 /** What is deployed: one small zip, the same on every machine, run by AWS's own runtime client. */
 
 import { createHash } from 'node:crypto';
-import { readdirSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { packageService, unpack } from '../deploy/package-service.ts';
@@ -35,6 +35,12 @@ afterAll(() => unpacked.remove());
 
 test('the zip holds the file that the handler names, and the one that a table needs', () => {
   expect(unpacked.files).toEqual(['functions/get-live-migration.js', 'lib/sharing/table.js']);
+});
+
+test('the client of DynamoDB is in the second file only, which is loaded only where there is a table', () => {
+  const [main = '', table = ''] = unpacked.files.map((file) => readFileSync(join(unpacked.taskRoot, file), 'utf8'));
+  expect(main).not.toContain('DynamoDB_20120810');
+  expect(table).toContain('DynamoDB_20120810');
 });
 
 test('the zip has at most 150 kB', () => {
