@@ -11,7 +11,8 @@ export type ServiceAccount = { clientId: string; clientSecret: string };
 export type Credentials = (ApiKey | ServiceAccount) & { baseUrl: BaseUrl };
 
 /**
- * Sends a request with whatever authentication the session stands for, and returns the final answer. The caller has the time
- * of the attempt.
+ * Sends a request with whatever authentication the session stands for, and returns the final answer.
+ *
+ * @param caller the time that the attempt has left, and how a use of the table is reported
  */
 export type Session = (request: HttpRequest, signal: AbortSignal, caller: Caller) => Promise<HttpAnswer>;

@@ -8,7 +8,7 @@ import type { Question } from '../core/question.ts';
 import { nameKey } from '../sharing/sealing.ts';
 import { clockToleranceMs, type Entry, type Share } from '../sharing/sharing.ts';
 import type { Credentials } from './session.ts';
-import { isShared, isTime, readStoredFailure, stillLimited, storedFailure } from './stored-failure.ts';
+import { isShared, isWholeNumber, readStoredFailure, stillLimited, storedFailure } from './stored-failure.ts';
 
 const limits = {
   /** A failure other than a rate limit is shared with those who wait for it, and with those who come until then. */
@@ -20,13 +20,13 @@ const limits = {
 /** Times are in milliseconds since the epoch: when the question was sent, or when the last of the failures came. */
 type Shared = { askedAt: number; document: LiveMigration } | { cameAt: number; failures: Failure[] };
 
-/** Judges an entry as what comes from Atlas is judged. @returns undefined where it is broken */
+/** Checks an entry as an answer of Atlas is checked. @returns undefined where it is broken */
 function read(text: string, question: Question): Shared | undefined {
   try {
     const { askedAt, cameAt, document, failures } = JSON.parse(text);
-    if (isTime(cameAt) && failures.length > 0) return { cameAt, failures: failures.map(readStoredFailure) };
+    if (isWholeNumber(cameAt) && failures.length > 0) return { cameAt, failures: failures.map(readStoredFailure) };
     const entity = { ...document, _id: document.id, status: document.reportedStatus };
-    return isTime(askedAt) ? { askedAt, document: toLiveMigration(entity, question) } : undefined;
+    return isWholeNumber(askedAt) ? { askedAt, document: toLiveMigration(entity, question) } : undefined;
   } catch {
     return undefined;
   }
@@ -83,7 +83,7 @@ export function shareAttempt(
     if (cameAt > latest || !last) return undefined;
     if (last.name !== 'AtlasRateLimited') return cameAt >= beganAt - limits.failureMs ? shared : undefined;
     const limit = stillLimited(last, cameAt, Date.now());
-    return limit && { cameAt, failures: [...failures.slice(0, -1), limit] };
+    return limit && { cameAt, failures: [limit] };
   };
 
   const work = async () => {
@@ -93,7 +93,7 @@ export function shareAttempt(
       shared = { askedAt: usage.askedAt, document };
     } catch (error) {
       if (!(error instanceof Failure) || error instanceof OutOfTime || !isShared(error.name)) throw error;
-      // Callers see a rate limit long after the attempts before it, which then count no more.
+      // Others read a rate limit long after the attempts before it, which must not count for them: it is stored alone.
       const failures = error.name === 'AtlasRateLimited' ? [error] : call.failures.filter(({ name }) => isShared(name));
       shared = { cameAt: Date.now(), failures };
     }

@@ -1,9 +1,9 @@
 /** An access token that all execution environments share. In the table it lies sealed. */
 
-import type { Failure } from '../core/failure.ts';
+import { Failure } from '../core/failure.ts';
 import { createSeal, nameKey } from '../sharing/sealing.ts';
 import { type Caller, clockToleranceMs, type Entry, type Share } from '../sharing/sharing.ts';
-import { isTime, readStoredFailure, stillLimited, storedFailure } from './stored-failure.ts';
+import { isWholeNumber, readStoredFailure, stillLimited, storedFailure } from './stored-failure.ts';
 import type { Token } from './token-session.ts';
 
 type Shared = Token | { cameAt: number; limit: Failure };
@@ -22,8 +22,8 @@ export function createTokenSharing(share: Share, identity: string[], clientSecre
   const read = ({ text }: Entry): Shared | undefined => {
     try {
       const { authorization, expiresAt, cameAt, limit } = JSON.parse(open(text));
-      if (isTime(cameAt)) return { cameAt, limit: readStoredFailure(limit) };
-      return typeof authorization === 'string' && isTime(expiresAt) ? { authorization, expiresAt } : undefined;
+      if (isWholeNumber(cameAt)) return { cameAt, limit: readStoredFailure(limit) };
+      return typeof authorization === 'string' && isWholeNumber(expiresAt) ? { authorization, expiresAt } : undefined;
     } catch {
       return undefined;
     }
@@ -51,9 +51,8 @@ export function createTokenSharing(share: Share, identity: string[], clientSecre
       try {
         value = await fetchToken();
       } catch (error) {
-        const isLimit = error instanceof Error && error.name === 'AtlasRateLimited';
-        if (!isLimit) throw error;
-        value = { cameAt: Date.now(), limit: error as Failure };
+        if (!(error instanceof Failure) || error.name !== 'AtlasRateLimited') throw error;
+        value = { cameAt: Date.now(), limit: error };
       }
       const stored = 'limit' in value ? { ...value, limit: storedFailure(value.limit) } : value;
       return { value, text: seal(JSON.stringify(stored)) };

@@ -11,8 +11,7 @@ const sharedNames = new Set<unknown>(
 );
 export const isShared = (name: unknown): name is FailureName => sharedNames.has(name);
 
-/** Milliseconds since the epoch. */
-export const isTime = (value: unknown): value is number => Number.isSafeInteger(value);
+export const isWholeNumber = (value: unknown): value is number => Number.isSafeInteger(value);
 
 export const storedFailure = ({ name, message, facts }: Failure): object => ({ name, detail: message, ...facts });
 
@@ -20,11 +19,11 @@ export const storedFailure = ({ name, message, facts }: Failure): object => ({ n
 export function readStoredFailure(value: unknown): Failure {
   const { name, detail, retryAfterSeconds: seconds, atlas } = value as { [field: string]: unknown };
   const isSentence = typeof detail === 'string' && /^[\x20-\x7e]{1,1000}$/.test(detail);
-  const hasSeconds = isTime(seconds) && seconds > 0 && seconds <= 86_400;
+  const hasSeconds = isWholeNumber(seconds) && seconds > 0 && seconds <= 86_400;
   if (!isShared(name) || !isSentence) throw new TypeError();
   if (hasSeconds !== (name === 'AtlasRateLimited')) throw new TypeError();
   const { status, errorCode } = isObject(atlas) ? atlas : {};
-  const isSaid = isTime(status) && (errorCode === null || isErrorCode(errorCode));
+  const isSaid = isWholeNumber(status) && (errorCode === null || isErrorCode(errorCode));
   if (!isSaid && (hasSeconds || atlas !== undefined)) throw new TypeError();
   return new Failure(name, detail, {
     ...(hasSeconds ? { retryAfterSeconds: seconds } : {}),

@@ -75,7 +75,7 @@ export const startCall = (remainingMs: number): Call => ({
 export const answerAgeMs = ({ answerFrom, askedAt }: Usage): number | undefined =>
   answerFrom === null ? undefined : Math.max(0, Date.now() - askedAt);
 
-/** What a mechanism that shares work through the table knows of an invocation, and tells it. */
+/** How work that is shared through the table reports to an invocation, and learns how much the table has delayed it. */
 export const tableUseOf = (usage: Usage) => ({
   delayedMs: () => usage.tableDelayMs,
   onStore(delayMs: number, failure?: unknown): void {
