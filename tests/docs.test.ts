@@ -32,7 +32,6 @@ const runBy: Record<string, [file: string, shows: string]> = {
   'aws lambda invoke': ['tests/lambda-invoke.test.ts', 'callers.md'],
   'npm run bench': ['.ci/run', 'npm run bench'],
   'npm run soak': ['.ci/run', 'npm run soak'],
-  'npm run coverage': ['package.json', 'vitest run --coverage'],
   'npm run crowd': ['.ci/run', 'npm run crowd'],
 };
 const packaging = 'npx serverless package';
