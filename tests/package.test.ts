@@ -38,9 +38,10 @@ test('the zip holds the file that the handler names, and the one that a table ne
 });
 
 test('the client of DynamoDB is in the second file only, which is loaded only where there is a table', () => {
-  const [main = '', table = ''] = unpacked.files.map((file) => readFileSync(join(unpacked.taskRoot, file), 'utf8'));
-  expect(main).not.toContain('DynamoDB_20120810');
-  expect(table).toContain('DynamoDB_20120810');
+  const hasClient = unpacked.files.map((file) =>
+    readFileSync(join(unpacked.taskRoot, file), 'utf8').includes('DynamoDB_20120810'),
+  );
+  expect(hasClient).toEqual([false, true]);
 });
 
 test('the zip has at most 150 kB', () => {
