@@ -6,17 +6,14 @@
  * with a service account.
  */
 
-import { type ChildProcess, fork } from 'node:child_process';
-import { once } from 'node:events';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { build } from 'esbuild';
 import { packageService, unpack } from '../deploy/package-service.ts';
 import { atlasError } from '../embedded/atlas.ts';
 import { startEmbeddedDynamoDB } from '../embedded/dynamodb.ts';
 import type { Order, Outcome } from './crowd-child.ts';
+import { type Environment, endAll, startAll } from './crowd-environments.ts';
 import { percentile, table } from './figures.ts';
 import { startUpstream } from './upstream.ts';
 
@@ -24,68 +21,28 @@ const { values: options } = parseArgs({
   options: {
     part: { type: 'string' },
     short: { type: 'boolean' },
-    callers: { type: 'string', default: '10,100,1000,10000' },
   },
 });
+if (options.part !== undefined && !['crowd', 'load', 'tokens'].includes(options.part)) {
+  console.error('--part must be crowd, load or tokens.');
+  process.exit(2);
+}
 const FRESHNESS = 5;
 const upstream = await startUpstream();
 const dynamoDB = await startEmbeddedDynamoDB();
 const { atlas } = upstream;
 const unpacked = unpack((await packageService()).zip);
-const root = fileURLToPath(new URL('..', import.meta.url));
-const script = join(root, '.build/bench/crowd-child.cjs');
-await build({
-  absWorkingDir: root,
-  entryPoints: ['bench/crowd-child.ts'],
-  outfile: script,
-  bundle: true,
-  packages: 'external',
-  platform: 'node',
-});
 
 const hex = (number: number) => number.toString(16).padStart(24, '0');
 const entityOf = (_id: string) => ({ _id, status: 'WORKING', readyForCutover: false, lagTimeSeconds: 42 });
 
-type Environment = ChildProcess & { ask(order: Order): Promise<Outcome | undefined> };
-
-async function startEnvironments(count: number, freshness: number, tableName = dynamoDB.table): Promise<Environment[]> {
-  const variables = {
+const startEnvironments = (count: number, freshness: number, tableName = dynamoDB.table) =>
+  startAll(count, join(unpacked.taskRoot, 'functions/get-live-migration.js'), {
     ...upstream.environment,
     AWS_ENDPOINT_URL_DYNAMODB: dynamoDB.origin,
     ANSWER_FRESHNESS_SECONDS: String(freshness),
     ANSWER_TABLE: tableName,
-  };
-  const all: Environment[] = [];
-  for (let made = 0; made < count; made += 1) {
-    const child = fork(script, [join(unpacked.taskRoot, 'functions/get-live-migration.js')], {
-      env: { PATH: process.env['PATH'], ...variables },
-    });
-    await once(child, 'message');
-    child.setMaxListeners(0);
-    const gone = once(child, 'exit').then(() => undefined);
-    const ask = (order: Order) => {
-      const answered = new Promise<Outcome>((resolve) => {
-        const take = (outcome: Outcome) => {
-          if (outcome.at !== order.at) return;
-          child.off('message', take);
-          resolve(outcome);
-        };
-        child.on('message', take);
-      });
-      child.send(order);
-      return Promise.race([answered, gone]);
-    };
-    all.push(Object.assign(child, { ask }));
-  }
-  return all;
-}
-
-const endAll = async (environments: Environment[]) => {
-  for (const child of environments) child.kill('SIGKILL');
-  await Promise.all(
-    environments.map((child) => child.exitCode === null && child.signalCode === null && once(child, 'exit')),
-  );
-};
+  });
 
 /** Answers after so long, as Atlas does. */
 const takes = (ms: number) => {
@@ -219,18 +176,18 @@ async function load(callers: number, freshness: number) {
   // does least does more at a time.
   const recent = [...environments];
   const busy = new Map(environments.map((environment) => [environment, 0]));
-  const load = (environment: Environment) => busy.get(environment) ?? 0;
+  const workOf = (environment: Environment) => busy.get(environment) ?? 0;
   const outcomes: Promise<Outcome | undefined>[] = [];
   const start = performance.now();
   for (let caller = 0; caller < callers; caller += 1) {
     await sleep(Math.max(0, start + (caller * 60_000) / callers - performance.now()));
     const migration = caller % 20;
     const asked = order(hex(1 + (migration % 4)), hex(100 + migration));
-    const chosen = recent.reduce((best, one) => (load(one) < load(best) ? one : best));
-    busy.set(chosen, load(chosen) + 1);
+    const chosen = recent.reduce((best, one) => (workOf(one) < workOf(best) ? one : best));
+    busy.set(chosen, workOf(chosen) + 1);
     outcomes.push(
       chosen.ask(asked).finally(() => {
-        busy.set(chosen, load(chosen) - 1);
+        busy.set(chosen, workOf(chosen) - 1);
         recent.splice(recent.indexOf(chosen), 1);
         recent.unshift(chosen);
       }),
@@ -287,7 +244,7 @@ if (options.part === undefined || options.part === 'crowd') {
 }
 if (options.part === 'load' || (options.part === undefined && !options.short)) {
   const rows: string[][] = [];
-  for (const callers of options.callers.split(',').map(Number))
+  for (const callers of [10, 100, 1000, 10_000])
     for (const freshness of [0, FRESHNESS])
       rows.push(
         row(`${callers} callers, ${freshness ? `${freshness} s` : 'nothing shared'}`, await load(callers, freshness)),
