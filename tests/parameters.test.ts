@@ -5,74 +5,277 @@ import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { describe, expect, test } from 'vitest';
-import { packageService } from '../deploy/package-service.ts';
+import { packageService, type Resource } from '../deploy/package-service.ts';
+import { everything } from './support/template.ts';
 
 const root = join(import.meta.dirname, '..');
 
-describe('parameters that are wrong are named before anything is deployed', () => {
-  /** Judges the parameters as serverless does, with the defaults for the others. */
-  const judge = (parameters: Record<string, string>, params: object = { default: {} }) => {
-    const { defaults, deployment } = createRequire(import.meta.url)('../deploy/parameters.cjs');
-    return deployment({
-      resolveConfigurationProperty: async () => params,
-      options: { param: Object.entries(parameters).map(([name, value]) => `${name}=${value}`) },
-      resolveVariable: async (variable: string) => {
-        if (variable === 'self:provider.region') return 'us-east-1';
-        const name = variable.slice('param:'.length).split(',')[0] ?? '';
-        return { ...defaults, ...parameters }[name];
-      },
-    });
-  };
-
-  test('the defaults are not', async () => {
-    expect(await judge({})).toMatchObject({ events: [{ httpApi: { authorizer: { type: 'aws_iam' } } }] });
+/** Judges the parameters as serverless does, with the defaults for the others. */
+const { defaults, deployment } = createRequire(import.meta.url)('../deploy/parameters.cjs');
+const judge = (parameters: Record<string, string>, params: object = { default: {} }, region = 'us-east-1') =>
+  deployment({
+    resolveConfigurationProperty: async (path: string[]) => (path.join() === 'params' ? params : undefined),
+    options: { param: Object.entries(parameters).map(([name, value]) => `${name}=${value}`) },
+    resolveVariable: async (variable: string) => {
+      if (variable === 'self:provider.region') return region;
+      const name = variable.slice('param:'.length).split(',')[0] ?? '';
+      return { ...defaults, ...parameters }[name];
+    },
   });
 
+type Samples = { rule: string; good: string[]; bad: string[]; with?: Record<string, string> };
+const numbers = (least: number, most: number): Samples => ({
+  rule: `must be a whole number from ${least} to ${most}`,
+  good: [`${least}`, `${most}`],
+  bad: [`${least - 1}`, `${most + 1}`, `${least}.5`, `${least}x`, 'x'],
+});
+const needsPrivate = { api: 'private' };
+const needsJwt = { jwtIssuer: 'https://issuer.example.com', jwtAudience: 'one' };
+
+/** Of each parameter: its rule as the message says it, values that it takes, and values that it refuses. */
+const samples: Record<string, Samples> = {
+  atlasSecretId: {
+    rule: 'must be the name or ARN of a secret',
+    good: [
+      '{groupId}',
+      'atlas/{groupId}/key_1+=.@-',
+      'arn:aws-us-gov:secretsmanager:us-east-1:123456789012:secret:atlas/x',
+    ],
+    bad: [
+      'a b',
+      'atlas/{projectId}',
+      'arn:aws:secretsmanager:us-east-1:12345678901:secret:x',
+      'arn:aws:secretsmanager:us-east-1:secret:x',
+      'arn:a!:secretsmanager:us-east-1:123456789012:secret:x',
+      'arn:aws:secretsmanager:us!:123456789012:secret:x',
+      'arn:aws:secretsmanager:us-east-1:12345678901x:secret:x',
+    ],
+  },
+  atlasBaseUrl: {
+    rule: 'must be an https URL',
+    good: ['', 'https://cloud.mongodb.com/api/atlas/v2'],
+    bad: ['http://cloud.mongodb.com/api/atlas/v2', 'http://localhost/v2', 'https:cloud.mongodb.com', 'https://a/?b=c'],
+  },
+  api: {
+    rule: 'must be http, rest, private or none',
+    good: ['http', 'rest', 'none'],
+    bad: ['', 'HTTP', 'graphql', 'constructor'],
+  },
+  vpcEndpointIds: {
+    rule: 'must be ids of VPC endpoints',
+    good: ['vpce-0a1b', 'vpce-0a1b,vpce-2c3d'],
+    bad: ['vpc-1', 'xvpce-1', 'vpce-1!', 'vpce-x', 'vpce-1,x'],
+    with: needsPrivate,
+  },
+  callerAccountIds: {
+    rule: 'must be ids of AWS accounts',
+    good: ['210987654321', '210987654321, 345678901234'],
+    bad: ['21098765432', '2109876543210', '21098765432x', '210987654321,x'],
+    with: { api: 'rest' },
+  },
+  jwtIssuer: {
+    rule: 'must be an https URL',
+    good: ['https://issuer.example.com'],
+    bad: ['http://issuer.example.com', 'https:issuer.example.com', 'https://'],
+    with: needsJwt,
+  },
+  jwtAudience: { rule: '', good: ['one', 'one,two', 'https://api.example.com'], bad: [], with: needsJwt },
+  jwtScopes: {
+    rule: 'must be OAuth scopes',
+    good: ['migrations/read', 'a,b'],
+    bad: ['a b', 'a"b', 'a\\b', 'a,\u00fc'],
+    with: needsJwt,
+  },
+  corsOrigins: {
+    rule: 'must be origins such as https://app.example.com',
+    good: ['', 'https://app.example.com', 'http://localhost:8080,https://a.example.com'],
+    bad: ['*', 'app.example.com', 'https://app.example.com/', 'https://app.example.com/page'],
+  },
+  throttlingRate: numbers(1, 10_000),
+  throttlingBurst: numbers(1, 5000),
+  freshnessSeconds: numbers(0, 60),
+  reservedConcurrency: numbers(1, 1000),
+  logRetentionDays: { rule: 'must be one of 1, 3, 5', good: ['1', '3653'], bad: ['', '2', '0'] },
+  kmsKeyArn: {
+    rule: 'must be the ARN of a KMS key',
+    good: [
+      '',
+      'arn:aws:kms:us-east-1:123456789012:key/1234abcd-12ab',
+      'arn:aws-cn:kms:us-east-1:123456789012:key/mrk-1',
+    ],
+    bad: [
+      'alias/key',
+      'xarn:aws:kms:us-east-1:123456789012:key/a',
+      'arn:aws:kms:us-east-1:123456789012:key/a!',
+      'arn:aws:kms:us-east-1:123456789012:alias/a',
+      'arn:aws:kms:us-east-1:12345678901:key/a',
+      'arn:aws:kms:us-east-1:12345678901x:key/a',
+      'arn:a!:kms:us-east-1:123456789012:key/a',
+      'arn:aws:kms:us!:123456789012:key/a',
+    ],
+  },
+  permissionsBoundaryArn: {
+    rule: 'must be the ARN of an IAM policy',
+    good: ['', 'arn:aws:iam::123456789012:policy/path/boundary', 'arn:aws-us-gov:iam::aws:policy/PowerUserAccess'],
+    bad: [
+      'boundary',
+      'xarn:aws:iam::123456789012:policy/b',
+      'arn:aws:iam::123456789012:policy/b!',
+      'arn:aws:iam::12345678901:policy/b',
+      'arn:aws:iam::12345678901x:policy/b',
+      'arn:a!:iam::123456789012:policy/b',
+      'arn:aws:iam::123456789012:role/b',
+    ],
+  },
+  tags: {
+    rule: 'must be at most 50 pairs with different names, such as team=data',
+    good: [
+      '',
+      'team=data',
+      'Kosten Stelle:1=\u00e4=b, other=',
+      `${'n'.repeat(128)}=${'v'.repeat(256)}`,
+      Array.from({ length: 50 }, (_, at) => `t${at}=x`).join(),
+    ],
+    bad: [
+      'team',
+      'a=1,team',
+      'aws:team=data',
+      'AWS:team=data',
+      'te!am=data',
+      'team=da!ta',
+      'Team=a,team=b',
+      `${'n'.repeat(129)}=v`,
+      `n=${'v'.repeat(257)}`,
+      Array.from({ length: 51 }, (_, at) => `t${at}=x`).join(),
+    ],
+  },
+  alarmTopicArn: {
+    rule: 'must be the ARN of an SNS topic',
+    good: ['', 'arn:aws:sns:us-east-1:123456789012:alarms', 'arn:aws-cn:sns:us-east-1:123456789012:a_b-c'],
+    bad: [
+      'alarms',
+      'xarn:aws:sns:us-east-1:123456789012:t',
+      'arn:aws:sns:us-east-1:123456789012:t!',
+      'arn:aws:sns:us-east-1:123456789012:t:subscription',
+      'arn:aws:sns:us-east-1:12345678901:t',
+      'arn:aws:sns:us-east-1:12345678901x:t',
+      'arn:a!:sns:us-east-1:123456789012:t',
+      'arn:aws:sns:us!:123456789012:t',
+    ],
+  },
+  runbookUrl: {
+    rule: 'must be an https URL',
+    good: ['', 'https://wiki.example.com/m'],
+    bad: ['wiki.example.com', 'http://wiki.example.com'],
+  },
+  eventBusName: {
+    rule: 'must be the name or ARN of an EventBridge bus',
+    good: ['default', 'team/bus_1.x-y', 'b'.repeat(256), 'arn:aws-cn:events:cn-north-1:123456789012:event-bus/central'],
+    bad: [
+      '',
+      'my bus',
+      'b'.repeat(257),
+      'arn:aws:sns:eu-west-1:123456789012:bus',
+      'arn:aws:events:eu-west-1:12345678901:event-bus/b',
+      'arn:aws:events:eu-west-1:12345678901x:event-bus/b',
+      'arn:a!:events:eu-west-1:123456789012:event-bus/b',
+      'arn:aws:events:eu!:123456789012:event-bus/b',
+    ],
+  },
+  subnetIds: {
+    rule: 'must be ids of subnets',
+    good: ['subnet-0a1b', 'subnet-0a1b,subnet-2c3d'],
+    bad: ['vpc-1', 'xsubnet-1', 'subnet-1!', 'subnet-x', 'subnet-1,x'],
+    with: { securityGroupIds: 'sg-1' },
+  },
+  securityGroupIds: {
+    rule: 'must be ids of security groups',
+    good: ['sg-0a1b', 'sg-0a1b,sg-2c3d'],
+    bad: ['vpc-1', 'xsg-1', 'sg-1!', 'sg-x', 'sg-1,x'],
+    with: { subnetIds: 'subnet-1' },
+  },
+  httpsProxy: {
+    rule: 'must be an http or https URL such as',
+    good: ['', 'http://user:p%40ss@proxy.example.com:3128'],
+    bad: ['proxy.example.com:3128', 'socks://p'],
+  },
+  noProxy: {
+    rule: 'must be names of hosts or domains',
+    good: ['', '.amazonaws.com, example.com:443,10.0.0.0-10.255.255.255,[::1],*'],
+    bad: ['https://example.com/', 'a;b'],
+  },
+};
+
+test('each parameter has samples', () => {
+  expect(new Set(Object.keys(samples))).toEqual(new Set(Object.keys(defaults)));
+});
+
+describe.each(Object.entries(samples))('%s', (name, { rule, good, bad, with: others }) => {
+  test.each(good)('takes "%s"', async (value) => {
+    await expect(judge({ ...others, [name]: value })).resolves.toBeDefined();
+  });
+  test.each(bad)('refuses "%s"', async (value) => {
+    await expect(judge({ ...others, [name]: value })).rejects.toThrow(`: ${name} ${rule}`);
+  });
+});
+
+test('what is deployed follows from them', async () => {
+  const tags = 'team=data, note=a=b';
+  const tagList = [
+    { Key: 'team', Value: 'data' },
+    { Key: 'note', Value: 'a=b' },
+  ];
+  const plain = await judge({});
+  expect(plain).toMatchObject({
+    events: [{ httpApi: { authorizer: { type: 'aws_iam' } } }],
+    logs: { httpApi: { format: expect.stringContaining('$context.requestId') } },
+    vpc: null,
+    reservedConcurrency: null,
+    logRetentionInDays: 90,
+  });
+  expect(plain.tags).toEqual({});
+  expect(plain.alarms.Resources.LatencyAlarm.Properties).not.toHaveProperty('Tags');
+  const full = await judge({ ...everything, tags });
+  expect(full).toMatchObject({
+    httpApi: { authorizers: { jwt: { issuerUrl: 'https://issuer.example.com', audience: ['one', 'two'] } } },
+    tags: { team: 'data', note: 'a=b' },
+    tagList,
+    vpc: { subnetIds: ['subnet-0a1b', 'subnet-2c3d'], securityGroupIds: ['sg-0a1b'] },
+    reservedConcurrency: 5,
+    logRetentionInDays: 30,
+  });
+  expect(full.alarms.Resources.LatencyAlarm.Properties.Tags).toEqual(tagList);
+  const { api } = await judge({
+    api: 'private',
+    vpcEndpointIds: 'vpce-1,vpce-2',
+    callerAccountIds: '210987654321, 345678901234',
+    tags,
+  });
+  const { RestApi, ...others } = api.Resources;
+  expect(RestApi.Properties.Tags).toEqual(tagList);
+  expect(RestApi.Properties.EndpointConfiguration.VpcEndpointIds).toEqual(['vpce-1', 'vpce-2']);
+  expect(RestApi.Properties.Policy.Statement[1].Principal.AWS).toHaveLength(2);
+  const tagged = Object.values<Resource>(others).filter(({ Properties }) => 'Tags' in Properties);
+  expect(tagged.map(({ Type }) => Type).toSorted()).toEqual(['AWS::ApiGateway::Stage', 'AWS::Logs::LogGroup']);
+  expect(await judge({ api: 'none' })).toMatchObject({ events: [], api: {} });
+});
+
+describe('parameters that are wrong are named before anything is deployed', () => {
   test.each<[Record<string, string>, string]>([
-    [{ atlasSecretId: 'a b' }, 'atlasSecretId must be the name or ARN of a secret'],
-    [{ atlasSecretId: 'atlas/{projectId}' }, 'atlasSecretId must be'],
-    [{ atlasBaseUrl: 'http://cloud.mongodb.com' }, 'atlasBaseUrl must be an https URL'],
-    [{ jwtIssuer: 'http://issuer.example.com', jwtAudience: 'a' }, 'jwtIssuer must be an https URL'],
-    [{ atlasBaseUrl: 'http://localhost/v2' }, 'atlasBaseUrl must be an https URL'],
     [{ jwtIssuer: 'https://issuer.example.com', jwtAudience: ',' }, 'jwtIssuer and jwtAudience are needed together'],
     [{ subnetIds: 'subnet-1', securityGroupIds: ',' }, 'subnetIds and securityGroupIds are needed together'],
     [{ jwtIssuer: 'https://issuer.example.com' }, 'jwtIssuer and jwtAudience are needed together'],
-    [{ corsOrigins: '*' }, 'corsOrigins must be origins such as https://app.example.com'],
-    [{ throttlingRate: '0' }, 'throttlingRate must be a whole number from 1 to 10000'],
-    [{ throttlingBurst: 'many' }, 'throttlingBurst must be a whole number'],
-    [{ freshnessSeconds: '61' }, 'freshnessSeconds must be a whole number from 0 to 60'],
-    [{ freshnessSeconds: '2.5' }, 'freshnessSeconds must be a whole number from 0 to 60'],
-    [{ reservedConcurrency: '0' }, 'reservedConcurrency must be a whole number from 1 to 1000'],
-    [{ logRetentionDays: '2' }, 'logRetentionDays must be one of 1, 3, 5'],
-    [{ kmsKeyArn: 'alias/key' }, 'kmsKeyArn must be the ARN of a KMS key'],
-    [{ alarmTopicArn: 'alarms' }, 'alarmTopicArn must be the ARN of an SNS topic'],
-    [{ eventBusName: 'my bus' }, 'eventBusName must be the name or ARN of an EventBridge bus'],
-    [{ eventBusName: 'arn:aws:sns:eu-west-1:123456789012:bus' }, 'eventBusName must be the name or ARN'],
     [{ subnetIds: 'subnet-1' }, 'subnetIds and securityGroupIds are needed together'],
-    [{ subnetIds: 'vpc-1', securityGroupIds: 'sg-1' }, 'subnetIds must be ids of subnets'],
-    [{ httpsProxy: 'proxy.example.com:3128' }, 'httpsProxy must be an http or https URL such as'],
-    [{ runbookUrl: 'wiki.example.com' }, 'runbookUrl must be an https URL'],
-    [{ noProxy: 'https://example.com/' }, 'noProxy must be names of hosts or domains'],
-    [{ noProxy: 'a;b' }, 'noProxy must be names of hosts or domains'],
     [{ secretId: 'x' }, 'there is no parameter secretId'],
-    [{ api: 'graphql' }, 'api must be http, rest, private or none'],
     [{ api: 'private' }, 'api private needs vpcEndpointIds'],
     [{ vpcEndpointIds: 'vpce-1' }, 'vpcEndpointIds need api private'],
     [{ api: 'rest', vpcEndpointIds: 'vpce-1' }, 'vpcEndpointIds need api private'],
-    [{ api: 'private', vpcEndpointIds: 'vpc-1' }, 'vpcEndpointIds must be ids of VPC endpoints'],
     [{ api: 'rest', jwtIssuer: 'https://issuer.example.com', jwtAudience: 'a' }, 'jwtIssuer needs api http'],
     [{ api: 'private', vpcEndpointIds: 'vpce-1', corsOrigins: 'https://a.example.com' }, 'corsOrigins needs api http'],
     [{ api: 'none', jwtScopes: 'read' }, 'jwtScopes needs api http'],
     [{ jwtScopes: 'read' }, 'jwtScopes need jwtIssuer'],
     [{ callerAccountIds: '210987654321' }, 'callerAccountIds need api rest or private'],
     [{ api: 'none', callerAccountIds: '210987654321' }, 'callerAccountIds need api rest or private'],
-    [{ api: 'rest', callerAccountIds: '21098765432' }, 'callerAccountIds must be ids of AWS accounts'],
-    [{ permissionsBoundaryArn: 'boundary' }, 'permissionsBoundaryArn must be the ARN of an IAM policy'],
-    [{ tags: 'team' }, 'such as team=data'],
-    [{ tags: 'AWS:team=data' }, 'tags must be at most 50 pairs'],
-    [{ tags: 'Team=a,team=b' }, 'tags must be at most 50 pairs'],
-    [{ tags: Array.from({ length: 51 }, (_, at) => `t${at}=x`).join() }, 'tags must be at most 50 pairs'],
-    [{ jwtIssuer: 'https:issuer.example.com', jwtAudience: 'a' }, 'jwtIssuer must be an https URL'],
     [{ alarmTopicArn: 'arn:aws:sns:eu-west-1:123456789012:t' }, 'alarmTopicArn is in eu-west-1'],
     [{ kmsKeyArn: 'arn:aws:kms:eu-west-1:123456789012:key/a' }, 'kmsKeyArn is in eu-west-1'],
     [
@@ -92,8 +295,15 @@ describe('parameters that are wrong are named before anything is deployed', () =
     ).resolves.toBeDefined();
   });
 
+  test('each of them once, also where the wrong value is of the stage that is deployed', async () => {
+    await expect(judge({ api: 'x', tags: 'y' }, { dev: { api: 'x' } })).rejects.toThrow(
+      /^the parameters are not valid: api must be http, rest, private or none; tags must be [^;]+\.$/,
+    );
+  });
+
   test('blanks around a value and doubles in a list do not count', async () => {
-    const { httpApi } = await judge({ jwtIssuer: ' https://issuer.example.com', jwtAudience: 'a, a' });
+    const stages = { prod: { api: ' rest ' } };
+    const { httpApi } = await judge({ jwtIssuer: ' https://issuer.example.com', jwtAudience: 'a, a' }, stages);
     expect(httpApi.authorizers.jwt).toMatchObject({ issuerUrl: 'https://issuer.example.com', audience: ['a'] });
   });
 
