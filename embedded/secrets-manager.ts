@@ -3,6 +3,7 @@
  * real SDK can be pointed at it with AWS_ENDPOINT_URL_SECRETS_MANAGER.
  */
 
+import { once } from 'node:events';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { readBody, serve } from './http-server.ts';
 
@@ -21,6 +22,8 @@ export async function startEmbeddedSecretsManager(port = 0) {
       Object.assign(secretsManager, { secrets: {}, error: undefined, intercept: undefined, counters: { reads: 0 } });
     },
     origin: '',
+    /** Resolves when the next read arrives. */
+    nextRead: async () => void (await once(server.server, 'request')),
     close: () => server.close(),
   };
 
