@@ -36,7 +36,8 @@ const maintenance = '<!DOCTYPE html><title>MongoDB Cloud Manager Unavailable</ti
 const other = 'ffffffffffffffffffffffff';
 
 /** What Atlas answers with a good key, the failure that it becomes, and what its detail must hold. */
-const answers: [said: string, reply: Reply, failure: string, detail: string][] = [
+type Answer = [said: string, reply: Reply, failure: string, detail: string];
+const answers: Answer[] = [
   [
     '401 USER_CANNOT_ACCESS_GROUP',
     atlasError(401, 'USER_CANNOT_ACCESS_GROUP'),
@@ -44,14 +45,21 @@ const answers: [said: string, reply: Reply, failure: string, detail: string][] =
     '401 USER_CANNOT_ACCESS_GROUP',
   ],
   ['401 NOT_IN_GROUP', atlasError(401, 'NOT_IN_GROUP'), 'AtlasAccessDenied', groupId],
-  [
-    '401 USER_UNAUTHORIZED, with a challenge',
-    { ...atlasError(401, 'USER_UNAUTHORIZED'), headers: { 'www-authenticate': 'Digest realm="x", nonce="y"' } },
-    'AtlasAccessDenied',
-    'USER_UNAUTHORIZED',
-  ],
+  ...['USER_CANNOT_ACCESS_GROUP', 'NOT_IN_GROUP', 'USER_UNAUTHORIZED'].map(
+    (code): Answer => [
+      `401 ${code}, with a challenge`,
+      { ...atlasError(401, code), headers: { 'www-authenticate': 'Digest realm="x", nonce="y"' } },
+      'AtlasAccessDenied',
+      code,
+    ],
+  ),
   ['401 with another code and no challenge', atlasError(401, 'SOMETHING_ELSE'), 'AtlasAccessDenied', 'SOMETHING_ELSE'],
-  ['402', atlasError(402, 'ACCOUNT_SUSPENDED'), 'AtlasAccessDenied', '402 ACCOUNT_SUSPENDED'],
+  [
+    '402',
+    atlasError(402, 'ACCOUNT_SUSPENDED'),
+    'AtlasAccessDenied',
+    `Atlas accepts the key but denies access to project ${groupId} (402 ACCOUNT_SUSPENDED).`,
+  ],
   ['403', atlasError(403, 'ACCESS_FORBIDDEN'), 'AtlasAccessDenied', '403 ACCESS_FORBIDDEN'],
   [
     '403 for an address not on the access list',
@@ -82,6 +90,12 @@ const answers: [said: string, reply: Reply, failure: string, detail: string][] =
   ['404 NOT_ATLAS_GROUP', atlasError(404, 'NOT_ATLAS_GROUP'), 'ProjectNotFound', 'NOT_ATLAS_GROUP'],
   ['404 RESOURCE_NOT_FOUND', atlasError(404, 'RESOURCE_NOT_FOUND'), 'LiveMigrationNotFound', liveMigrationId],
   ['404 UNEXPECTED_ERROR', atlasError(404, 'UNEXPECTED_ERROR'), 'LiveMigrationNotFound', 'UNEXPECTED_ERROR'],
+  [
+    '404 whose document has its status as text',
+    { status: 404, body: { status: '404', errorCode: 'GROUP_NOT_FOUND' } },
+    'ProjectNotFound',
+    groupId,
+  ],
   ['404 with a null code', atlasError(404, null), 'LiveMigrationNotFound', '(404)'],
   [
     '404 that is not Atlas',
@@ -93,7 +107,13 @@ const answers: [said: string, reply: Reply, failure: string, detail: string][] =
   ['400', atlasError(400, 'INVALID_VERSION_DATE'), 'AtlasUnexpectedAnswer', '400 INVALID_VERSION_DATE'],
   ['406', atlasError(406, 'INVALID_VERSION_DATE'), 'AtlasUnexpectedAnswer', '406'],
   ['410', atlasError(410, 'VERSION_GONE'), 'AtlasUnexpectedAnswer', '410 VERSION_GONE'],
-  ['418', { status: 418, body: '' }, 'AtlasUnexpectedAnswer', '418'],
+  [
+    '418',
+    { status: 418, body: '' },
+    'AtlasUnexpectedAnswer',
+    'Atlas answered with a status that is not understood (418).',
+  ],
+  ['600', { status: 600, body: '' }, 'AtlasUnexpectedAnswer', '600'],
   [
     'a redirect, which is not followed',
     { status: 302, headers: { location: 'https://example.com/login' }, body: '' },
@@ -112,7 +132,8 @@ const answers: [said: string, reply: Reply, failure: string, detail: string][] =
     'AtlasRateLimited',
     'wait 40 s',
   ],
-  ['501', atlasError(501, null), 'AtlasUnavailable', '501'],
+  ['501', atlasError(501, null), 'AtlasUnavailable', 'Atlas is not available (501).'],
+  ['599', { status: 599, body: '' }, 'AtlasUnavailable', '599'],
   ['500 as Atlas says it', atlasError(500, 'UNEXPECTED_ERROR'), 'AtlasUnavailable', '500 UNEXPECTED_ERROR'],
   ['500 in two words', { status: 500, body: 'Server Error' }, 'AtlasUnavailable', '500'],
   ['a maintenance page', { status: 503, headers: html, body: maintenance }, 'AtlasUnavailable', '503'],
@@ -160,7 +181,7 @@ const answers: [said: string, reply: Reply, failure: string, detail: string][] =
 /** The same said inside an envelope, as far as an envelope can say it. */
 const enveloped = answers
   .filter(([, { body }]) => typeof body === 'object')
-  .flatMap(([said, { status, body, ...rest }, failure, detail]): typeof answers => [
+  .flatMap(([said, { status, body, ...rest }, failure, detail]): Answer[] => [
     [`${said}, in an envelope`, { ...rest, status: 200, body: { status, content: body } }, failure, detail],
     [
       `${said}, in the source document's envelope`,
@@ -176,7 +197,7 @@ const enveloped = answers
     ],
   ]);
 
-const more: typeof answers = [
+const more: Answer[] = [
   [
     'an envelope whose status is no HTTP status',
     { status: 200, body: '{"status":1e999,"content":{}}' },
@@ -191,17 +212,39 @@ const more: typeof answers = [
     'UNEXPECTED_ERROR',
   ],
   [
+    'an enveloped 199, although it holds a live migration',
+    { status: 200, body: { status: 199, content: { _id: liveMigrationId, status: 'NEW' } } },
+    'AtlasUnexpectedAnswer',
+    '199',
+  ],
+  [
+    'HTTP 300 whose envelope says 200',
+    { status: 300, body: { status: 200, content: { _id: liveMigrationId, status: 'NEW' } } },
+    'AtlasUnexpectedAnswer',
+    '300',
+  ],
+  ...[99, 600, 200.5, -200].map(
+    (status): Answer => [
+      `an envelope whose status is ${status}`,
+      { status: 200, body: { status, content: { _id: liveMigrationId, status: 'NEW' } } },
+      'AtlasUnexpectedAnswer',
+      'not a JSON object',
+    ],
+  ),
+  [
     'an HTTP error whose envelope says 200',
     { status: 502, body: { status: 200, content: { _id: liveMigrationId } } },
     'AtlasUnavailable',
     '502',
   ],
-  [
-    'a code that is no code',
-    { status: 403, body: { errorCode: 'the key 12345 is bad', detail: 'x' } },
-    'AtlasAccessDenied',
-    '(403)',
-  ],
+  ...['the key 12345 is bad', 'key BAD', 'BAD key', 'B'.repeat(101), ['BAD'], 403].map(
+    (errorCode): Answer => [
+      `a code that is no code: ${errorCode}`,
+      { status: 403, body: { errorCode, detail: 'x' } },
+      'AtlasAccessDenied',
+      '(403)',
+    ],
+  ),
 ];
 
 describe.each(doorNames)('through %s, Atlas answers', (door) => {
@@ -209,6 +252,22 @@ describe.each(doorNames)('through %s, Atlas answers', (door) => {
     atlas.reply = () => reply;
     expect(await ask(handler, door)).toEqual({ failure, detail: expect.stringContaining(detail) });
   });
+});
+
+test('an address is named only where the code is about the access list', async () => {
+  atlas.reply = () => atlasError(403, 'ACCESS_FORBIDDEN', ['203.0.113.9']);
+  expect(await ask(handler)).toMatchObject({
+    detail: expect.stringMatching(/^Atlas accepts the key but denies access/),
+  });
+  atlas.reply = () => ({ status: 403, body: { parameters: ['203.0.113.9'] } });
+  expect(await ask(handler)).toMatchObject({
+    detail: expect.stringMatching(/^Atlas accepts the key but denies access/),
+  });
+});
+
+test('an envelope may have any status of success', async () => {
+  atlas.reply = () => ({ status: 200, body: { status: 299, content: { _id: liveMigrationId, status: 'NEW' } } });
+  expect(await ask(handler)).toMatchObject({ document: { status: 'NEW' } });
 });
 
 test('a 401 that comes with a challenge is about the key, whatever its code', async () => {

@@ -134,7 +134,7 @@ export function readAtlasAnswer(answer: HttpAnswer, question: Question, now: num
     if (answer.flaw) throw failureFrom(reading, 'AtlasUnexpectedAnswer', `Atlas's answer ${answer.flaw}`);
     return toLiveMigration(content, question);
   }
-  if (status === 401 && keyWasRefused(answer, reading)) {
+  if (keyWasRefused(answer, reading)) {
     throw failureFrom(reading, 'AtlasCredentialsRejected', 'Atlas refuses the key that is in the secret');
   }
   if (status === 401 || status === 402 || status === 403) throw accessDenied(reading, `project ${groupId}`);
