@@ -1,4 +1,4 @@
-/** One execution environment of the crowd: answers over HTTP what it is asked, and tells how that went. */
+/** One execution environment of the crowd: answers HTTP API events, and reports each outcome. */
 
 import { createRequire } from 'node:module';
 import { type LambdaHandler, lambdaContext } from '../embedded/lambda-invoke.ts';

@@ -1,4 +1,4 @@
-/** Makes figures of measurements: the median and the 95th percentile, and a table of them. */
+/** Summarizes measurements: the median and the 95th percentile, and a table of them. */
 
 export type Figure = { what: string; count: number; p50: number; p95: number };
 

@@ -1,6 +1,6 @@
 /**
- * `npm run bench`: what an answer costs in time, requests, connections and memory, beside the least that it could
- * cost and beside what people would write instead. With `--short`, only what is counted, judged by the exit code.
+ * `npm run bench`: what an answer costs in time, requests, connections and memory, next to the least it could
+ * cost and to the usual implementation. With `--short`, only what is counted, judged by the exit code.
  */
 
 import { writeFileSync } from 'node:fs';
@@ -80,7 +80,7 @@ async function time() {
   show(figuresTable('64 invocations at a time, answers a second', abreast.perSecond, 0));
   const [ofProduct, ofFloor] = abreast.perSecond.map(({ p50 }) => p50);
   targets.push({
-    what: 'answers a second, 64 at a time, by those of the floor',
+    what: 'answers a second, 64 at a time, divided by those of the floor',
     wanted: 0.75,
     found: (ofProduct ?? Number.NaN) / (ofFloor ?? Number.NaN),
     atLeast: true,

@@ -1,4 +1,4 @@
-/** `npm run contract`: makes the package that apps install which ask about live migrations. */
+/** `npm run contract`: makes the package for apps that ask about live migrations. */
 
 import { execFile } from 'node:child_process';
 import { chmod, cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';

@@ -3,15 +3,15 @@
  * over made series; docs/operate.md is the runbook.
  *
  * CloudWatch evaluates an alarm once a minute, over windows that end at that minute. So several windows of more than a
- * minute are other windows a minute later, and an alarm that counts them changes its state again and again. Therefore
+ * minute shift every minute, and an alarm that counts them changes its state again and again. Therefore
  * each alarm here looks at one window, or at windows of a minute.
  */
 
 const service = '${self:service}-${sls:stage}';
 const minute = 60;
-/** Minutes that an alarm stays on after a single thing, so that what goes wrong once an hour does not ring once an hour. */
+/** Minutes that an alarm stays on after one fault, so that an hourly fault does not notify once an hour. */
 const ONCE = 80;
-/** Minutes within which two are a repetition, also with one question an hour. */
+/** Minutes within which two faults are repeated, also at hourly questions. */
 const REPEATED = 130;
 
 /** A metric that the function or a state machine writes. */
@@ -77,14 +77,14 @@ const withoutOutcome = (calls, outcomes) => ({
 const table = (api, hasTable) => ({
   FunctionFails: [
     withoutOutcome(ofFunction('Invocations'), own('Requests')),
-    'Lambda called the function, and the function did not come to an end: it does not start, runs out of memory, or runs into its time-out.',
+    'Lambda called the function, and the function did not finish: it does not start, runs out of memory, or runs into its time-out.',
     'Read the last lines of the log group of the function, and roll back if this began with a deployment.',
   ],
   ...(api.metric
     ? {
         ApiFails: [
           withoutOutcome(api.metric(api.serverErrors), own('Requests', { door: api.door })),
-          'The API answers with 5xx without an answer of the function.',
+          'The API answers with 5xx, and the function wrote no outcome for these calls.',
           'Look at integrationError in the access log of the API: the permission to invoke the function may be missing.',
         ],
       }
@@ -102,14 +102,14 @@ const table = (api, hasTable) => ({
       DatapointsToAlarm: 2,
       Threshold: 1,
     },
-    'Questions are asked, and none is answered: Atlas or Secrets Manager is down or limits the rate, or the secrets of projects are denied.',
-    'Look at the outcomes on the dashboard, and then at the status page of Atlas (https://status.mongodb.com) or at the way out of the subnets.',
+    'The function gets questions and answers none: Atlas or Secrets Manager is down or limits the rate, or the secrets of projects are denied.',
+    'Look at the outcomes on the dashboard, and then at the status page of Atlas (https://status.mongodb.com) or at the route from the subnets to the internet.',
   ],
   ManyUnanswered: [
-    // At more than a call a minute, one answer in each minute hides all the others from NoAnswers.
+    // At more than a call a minute, one answer in each minute hides all failures from NoAnswers.
     holds('FILL(u, 0) >= 20 AND 3 * FILL(u, 0) > FILL(r, 0)', { u: [own('Unanswered')], r: [own('Requests')] }, 15),
     'More than a third of the questions of the last quarter of an hour were not answered.',
-    'Look at the outcomes on the dashboard, and at the detail in the log lines: one subnet may have no way out, or one project no key.',
+    'Look at the outcomes on the dashboard, and at the detail in the log lines: one subnet may have no route to the internet, or one project no key.',
   ],
   CredentialsRejected: [
     atFirst('AtlasCredentialsRejected'),
@@ -133,7 +133,7 @@ const table = (api, hasTable) => ({
   ],
   InternalError: [
     atFirst('InternalError'),
-    'The function met an error that it does not expect.',
+    'The function had an unexpected error.',
     'Read the name and the place of the error in the log line, and roll back if this began with a deployment.',
   ],
   RateLimited: [
@@ -167,7 +167,7 @@ const table = (api, hasTable) => ({
             EvaluationPeriods: 40,
             DatapointsToAlarm: 15,
           },
-          'The table of shared answers fails; callers get their answers all the same, but each execution environment asks Atlas itself.',
+          'The table of shared answers fails; callers still get their answers, but each execution environment asks Atlas itself.',
           'Read tableFailure in the log lines of the function: it names the error. Atlas may limit the rate while this lasts.',
         ],
       }
@@ -178,23 +178,23 @@ const table = (api, hasTable) => ({
       { n: [ofFunction('Duration'), 'SampleCount'], d: [ofFunction('Duration'), 'p50'] },
       45,
     ),
-    'Every second answer takes longer than 10 seconds.',
+    'Half of the answers take longer than 10 seconds.',
     'Compare atlasMs and secretMs in the log lines; if both are short, give the function more memory.',
   ],
   Throttles: [
     reaches(1, ofFunction('Throttles'), ONCE),
-    'Lambda turned calls away.',
+    'Lambda throttled calls.',
     'Raise reservedConcurrency or the account limit of concurrent executions, or find the caller that asks too often (access log, field caller).',
   ],
   EventsRefused: [
     // With one poll an hour, the third comes after two hours.
     reaches(3, own('EventsRefused'), 200),
-    'The EventBridge bus does not take events; they are put again, and for up to an hour before a wait ends.',
+    'The EventBridge bus refuses events; the waits send them again, for up to an hour before they end.',
     'Check that the bus in eventBusName exists, and that its policy lets this account put events.',
   ],
   RemindersRefused: [
     reaches(3, own('RemindersRefused'), 200),
-    'A reminder of a cutover can not be started, or its message can not be sent; it is tried again.',
+    'A reminder of a cutover cannot be started, or its message cannot be sent; the reminder tries again.',
     'Check that the topic in alarmTopicArn exists and takes messages, and read the errors in the log group of the state machines.',
   ],
   WaitsWithoutAnswer: [
@@ -211,7 +211,7 @@ const table = (api, hasTable) => ({
 });
 
 /**
- * @param values the deployment's parameters, judged
+ * @param values the deployment's valid parameters
  * @param api the form of the API: its metrics, and the door that it is to the function
  */
 module.exports = ({ alarmTopicArn, runbookUrl, freshnessSeconds }, api) => ({

@@ -3,7 +3,7 @@
 const name = '${self:service}-${sls:stage}-answers';
 
 /**
- * @param values the deployment's parameters, judged
+ * @param values the deployment's valid parameters
  * @returns the table, its name for the function's environment, and what the function may do with it
  */
 module.exports = ({ freshnessSeconds }) => {

@@ -58,7 +58,7 @@ const replacing = {
 
 /**
  * Powertools looks up variables of the environment some twenty times for each invocation, and each time Node.js asks the
- * C library. They don't change while the function runs; that of the trace does, with each invocation.
+ * C library. While the function runs, only the variable of the trace changes, with each invocation.
  */
 const readingOnce = {
   name: 'reading-once',
@@ -75,7 +75,7 @@ const readingOnce = {
 
 /**
  * A file that is imported only where it is needed becomes a bundle of its own. Within the function's bundle, esbuild would
- * wrap all that both use, and those who don't need it would load slower as well.
+ * wrap all code that both use, which slows down functions that don't need it.
  */
 export const apart = ['lib/sharing/table'];
 const leavingApart = {
@@ -96,7 +96,7 @@ export const bundling = {
   target: 'node24',
   // CommonJS: Node loads its own modules faster by require, and digest-fetch does not survive as ESM.
   format: 'cjs',
-  // The SDK's ES modules can be shaken; its CommonJS ones cannot.
+  // Only the SDK's ES modules can be tree-shaken.
   mainFields: ['module', 'main'],
   plugins: [replacing, readingOnce, leavingApart],
   // digest-fetch falls back to it where there is no global fetch.

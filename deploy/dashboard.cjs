@@ -139,7 +139,7 @@ const widgets = (api, hasTable) =>
   );
 
 /**
- * @param values the deployment's parameters, judged
+ * @param values the deployment's valid parameters
  * @param api the form of the API
  */
 module.exports = ({ freshnessSeconds }, api) => ({

@@ -40,7 +40,7 @@ function networkInterfaces() {
 }
 
 /**
- * @param values the deployment's parameters, judged
+ * @param values the deployment's valid parameters
  * @returns the IAM statements of the function
  */
 const statements = ({ atlasSecretId, kmsKeyArn, subnetIds }) => [
@@ -59,7 +59,7 @@ const statements = ({ atlasSecretId, kmsKeyArn, subnetIds }) => [
 ];
 
 /**
- * @param values the deployment's parameters, judged
+ * @param values the deployment's valid parameters
  * @param more rights that other parts of the deployment give the function: actions, and on what
  */
 const functionRole = (values, more) => ({

@@ -1,6 +1,6 @@
 /** The HTTP API before the function: who may call (IAM or a JWT), from which pages (CORS), and how often. */
 
-/** @param values the deployment's parameters, judged, with its lists as arrays */
+/** @param values the deployment's valid parameters, with its lists as arrays */
 module.exports = ({
   corsOrigins,
   jwtIssuer,

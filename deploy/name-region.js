@@ -1,4 +1,4 @@
-/** What changes a stack must name its region, so that the stack does not land in another one than the secret. */
+/** Commands that change a stack must name its region, so that it is the region of the secret. */
 export default class NameRegion {
   constructor(serverless, options) {
     this.hooks = {

@@ -1,5 +1,5 @@
 /**
- * Judges the deployment's parameters, all at once and before anything is deployed, and makes of them the parts of
+ * Validates the deployment's parameters together, before anything is deployed, and derives the parts of
  * serverless.yml that depend on them. A new parameter needs its entry in the table here, and nothing else.
  */
 
@@ -56,7 +56,7 @@ const parameters = {
       /^(arn:[\w-]+:secretsmanager:[\w-]+:\d{12}:secret:)?[\w/+=.@-]+$/.test(text.replaceAll('{groupId}', 'g')),
     rule: "must be the name or ARN of a secret; {groupId} in it is replaced by the project's id",
   },
-  // Wins over the base URL in the secret; empty: the secret's, or else https://cloud.mongodb.com/api/atlas/v1.0.
+  // Takes precedence over the base URL in the secret; empty: the secret's, or else https://cloud.mongodb.com/api/atlas/v1.0.
   atlasBaseUrl: {
     default: '',
     isGood: optional((text) => isHttps(text) && readBaseUrl(text) !== undefined),
@@ -83,8 +83,8 @@ const parameters = {
     isGood: each((id) => /^\d{12}$/.test(id)),
     rule: 'must be ids of AWS accounts, comma-separated',
   },
-  // Callers sign with IAM. With an issuer and the audiences (comma-separated), they bring a JWT to the HTTP API instead, with
-  // one of the scopes where there are any.
+  // Callers sign with IAM. With an issuer and the audiences (comma-separated), they send a JWT to the HTTP API instead, with
+  // one of the scopes if jwtScopes is set.
   jwtIssuer: { default: '', isGood: optional(isHttps), rule: 'must be an https URL' },
   jwtAudience: { default: '', isList: true, isGood: () => true, rule: '' },
   jwtScopes: {
@@ -117,7 +117,7 @@ const parameters = {
     isGood: (text) => isWholeNumber(text, 0, 60),
     rule: 'must be a whole number from 0 to 60',
   },
-  // Execution environments at the most; empty: as many as the account has.
+  // The maximum number of execution environments; empty: the account's limit.
   reservedConcurrency: {
     default: '',
     isGood: optional((text) => isWholeNumber(text, 1, 1000)),
@@ -152,7 +152,7 @@ const parameters = {
     },
     rule: 'must be at most 50 pairs with different names, such as team=data, comma-separated',
   },
-  // SNS topic that gets the alarms and the reminders of a cutover that is due; empty: alarms only change their colour.
+  // SNS topic that gets the alarms and the reminders of a cutover that is due; empty: alarms only change their state.
   alarmTopicArn: {
     default: '',
     isGood: optional((text) => /^arn:[\w-]+:sns:[\w-]+:\d{12}:[\w-]+$/.test(text)),
@@ -191,7 +191,6 @@ const parameters = {
   },
 };
 
-/** The parameters that are comma-separated lists. */
 const listNames = Object.keys(parameters).filter((name) => parameters[name].isList);
 
 /** Names everything that is wrong. */

@@ -83,7 +83,7 @@ const method = {
   },
 };
 
-/** @param values the deployment's parameters, judged, with its lists as arrays */
+/** @param values the deployment's valid parameters, with its lists as arrays */
 module.exports = (values) => {
   const { vpcEndpointIds, throttlingRate, throttlingBurst, logRetentionDays, accessLogFormat } = values;
   const isPrivate = vpcEndpointIds.length > 0;

@@ -18,7 +18,7 @@ const getLiveMigrationArn = { 'Fn::GetAtt': ['GetLiveMigrationLambdaFunction', '
 const busArn = (bus) =>
   bus.startsWith('arn:') ? bus : { 'Fn::Sub': `arn:\${AWS::Partition}:events:${here}:event-bus/${bus}` };
 
-/** Step Functions writes logs through a log delivery, and traces: neither knows resources. */
+/** Log deliveries and traces of Step Functions: these actions support no resource. */
 const logsAndTraces = [
   allow(
     [
@@ -83,7 +83,7 @@ const logicalIdOf = (machine) => machine[0].toUpperCase() + machine.slice(1);
 
 const definitionOf = (file) => parse(readFileSync(join(__dirname, `${file}.asl.yml`), 'utf8'));
 
-/** @param values the deployment's parameters, judged */
+/** @param values the deployment's valid parameters */
 function waiting({ eventBusName, alarmTopicArn, logRetentionDays, permissionsBoundaryArn }) {
   const resources = {
     WaitingLogGroup: {

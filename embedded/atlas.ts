@@ -143,7 +143,7 @@ export async function startEmbeddedAtlas({ projects = {} as Projects, port = 0 }
     });
   };
 
-  /** Answers the caller who may not pass; says whether the caller may. */
+  /** Refuses a caller who is not authorized; returns whether it is. */
   const authenticate = (request: IncomingMessage, response: ServerResponse): boolean => {
     const { method = '', url = '', headers } = request;
     const { authorization } = headers;

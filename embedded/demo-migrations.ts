@@ -1,5 +1,5 @@
 /**
- * The made project that `npm start` shows. The end of an id says how its live migration goes; its first eight digits
+ * The sample project of `npm start`. The end of an id says how its live migration goes; its first eight digits
  * are free, so that another one of the same kind can begin at any time.
  */
 

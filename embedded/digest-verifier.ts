@@ -13,7 +13,6 @@ export type ChallengeForm = {
   opaque?: string;
   /** Makes a nonce that was never used; else they are as Atlas's are. */
   nonce?(): string;
-  /** Writes the header. */
   header(nonce: string, stale: boolean): string;
 };
 
@@ -113,7 +112,7 @@ export function createDigestVerifier(passwordOf: (user: string) => string | unde
     }
     for (const name of ['algorithm', 'qop', 'nc']) if (directives.get(name)?.quoted) return refuse(`${name} is quoted`);
     if (get('realm') !== form.realm) return refuse('another realm');
-    if (get('opaque') !== form.opaque) return refuse('opaque is not handed back as it is');
+    if (get('opaque') !== form.opaque) return refuse('opaque was not returned unchanged');
     if (get('uri') !== uri) return refuse('uri is not the request target');
     if ((get('algorithm') ?? 'MD5') !== form.algorithm) return refuse('another algorithm');
 

@@ -72,7 +72,7 @@ function examplesOf(name: 'groupId' | 'liveMigrationId') {
  * @param isEmbedded false where the real Atlas is asked, which knows none of the examples
  */
 async function localOpenApi(isEmbedded: boolean): Promise<string> {
-  // Loaded only where somebody looks: its reader is large.
+  // Loaded on demand, since its parser is large.
   const { bundleOpenApi } = await import('../contract/openapi.ts');
   const { security: _, ...openApi } = await bundleOpenApi();
   delete openApi.components.securitySchemes;

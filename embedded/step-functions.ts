@@ -94,7 +94,7 @@ function compile(text: string): jsonata.Expression {
 /** What a Wait and a time-out take. */
 function wholeSeconds(value: unknown): number {
   if (Number.isInteger(value) && Number(value) >= 0 && Number(value) <= 99_999_999) return Number(value);
-  throw new TaskError('States.Runtime', `These are no whole seconds: ${value}`);
+  throw new TaskError('States.Runtime', `Not a whole number of seconds: ${value}`);
 }
 
 /** The names that end an execution, whatever a state says. */
@@ -151,7 +151,8 @@ export function createStepFunctions(
       } catch (error) {
         throw new TaskError('States.QueryEvaluationError', `${(error as Error).message}: ${text}`);
       }
-      if (result === undefined) throw new TaskError('States.QueryEvaluationError', `There is no result: ${text}`);
+      if (result === undefined)
+        throw new TaskError('States.QueryEvaluationError', `The expression has no result: ${text}`);
       // JSONata's lists have marks of their own, which the copy has not.
       return limited(result);
     }

@@ -5,7 +5,7 @@ const limits = {
   entries: 1000,
 };
 
-/** Sets an entry of a map, whose first entry is the one not set for longest, and drops that one where there are too many. */
+/** Sets a map entry. Above the limit, drops the map's first entry, which is the one that was set longest ago. */
 export function remember<T>(map: Map<string, T>, key: string, value: T): void {
   map.delete(key);
   map.set(key, value);

@@ -1,4 +1,4 @@
-/** The command line of the programs in this folder: --help, what is wrong after the usage, exit code 2 for that. */
+/** The command line of the programs in this folder: --help; on an error the usage, the error and exit code 2. */
 
 import { parseArgs } from 'node:util';
 

@@ -1,5 +1,5 @@
 /**
- * Draws docs/dashboard.svg: the deployed dashboard's widgets, in their places, with made data, so that a reader sees
+ * Draws docs/dashboard.svg: the deployed dashboard's widgets, in place, with sample data, so that a reader sees
  * what to expect. `node scripts/draw-dashboard.ts > docs/dashboard.svg`
  */
 

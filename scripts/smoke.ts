@@ -55,7 +55,7 @@ const credentials = async () =>
     ),
   );
 
-/** What it means that CloudFormation does not tell, and what to do. */
+/** Explains an error of CloudFormation, and what to do. */
 function refusal(
   { name, message, $metadata }: Error & { $metadata?: { httpStatusCode?: number } },
   stack: string,
@@ -65,7 +65,7 @@ function refusal(
   }
   return $metadata?.httpStatusCode
     ? [
-        `CloudFormation does not tell about the stack ${stack} (${name}).`,
+        `CloudFormation refuses to describe the stack ${stack} (${name}).`,
         'Your identity needs cloudformation:DescribeStacks; or give the address with --url.',
       ]
     : [
@@ -85,7 +85,7 @@ async function lookUpUrl(): Promise<string> {
     found ??
     stop(
       `The stack ${StackName} has no output ApiUrl.`,
-      'With api none there is no API: invoke the function. Otherwise, deploy it from this serverless.yml.',
+      'With api=none, there is no API: invoke the function. Otherwise, deploy the stack again with this serverless.yml.',
     )
   );
 }
@@ -101,7 +101,7 @@ const apiUrl = (url ?? (await lookUpUrl())).replace(/\/+$/, '');
 const response = await ask(apiUrl).catch(() =>
   stop(
     `Nothing answers at ${apiUrl}.`,
-    'Check the address, and the way there from this machine. A private API answers only from inside its VPCs.',
+    'Check the address, and the network route from this machine. A private API answers only from inside its VPCs.',
   ),
 );
 const text = await response.text();
@@ -126,7 +126,7 @@ if (response.ok && answer.id) {
   stop(`${answer.code}: ${answer.detail}`, advice[answer.code], `request id ${answer.requestId}`);
 } else if (answer.message?.includes('explicit deny') && !answer.message.includes('identity-based')) {
   stop(
-    `The resource policy of the API refuses this way in (${response.status}: ${answer.message}).`,
+    `The resource policy of the API refuses this request (${response.status}: ${answer.message}).`,
     'A private API answers only through the VPC endpoints in vpcEndpointIds: ask from a machine inside their VPCs.',
   );
 } else if (token && [401, 403].includes(response.status)) {
@@ -141,7 +141,7 @@ if (response.ok && answer.id) {
   );
 } else if (response.status === 404 || answer.message === 'Missing Authentication Token') {
   // A REST API says the latter.
-  stop('API Gateway knows no such route.', 'Check the address: is it this API, with its stage where it has one?');
+  stop('API Gateway has no such route.', 'Check the address: is it this API, with its stage where it has one?');
 } else if (/security token|Credential should be scoped|Signature/.test(answer.message ?? '')) {
   stop(
     `AWS does not accept the signature (${response.status}: ${answer.message}).`,
@@ -156,9 +156,9 @@ if (response.ok && answer.id) {
   stop('API Gateway throttles (429).', 'Ask again, or raise the parameters throttlingRate and throttlingBurst.');
 } else {
   stop(
-    `The API answered ${response.status} without a failure of ours.`,
+    `The API answered ${response.status} without a failure code of this service.`,
     response.status < 500
       ? 'Check the address: is it this API?'
-      : 'The function did not start: look at its log for a bad environment.',
+      : 'The function did not start: look at its log for an invalid environment variable.',
   );
 }

@@ -22,7 +22,7 @@ const usage = `Usage: npm start -- [options]
   --lambda-port N  port of the Lambda invoke endpoint (3002)
   --challenge NAME how the embedded Atlas challenges: ${Object.keys(challengeForms).join(' | ')}
   --freshness N    share answers for N seconds (0 to 60), in an embedded DynamoDB
-With ATLAS_SECRET_ID set, the real Secrets Manager and the real Atlas are asked; AWS credentials are needed then.`;
+If ATLAS_SECRET_ID is set, the function uses the real Secrets Manager and the real Atlas, and needs AWS credentials.`;
 
 const options = {
   port: { type: 'string', default: '3000' },
@@ -70,7 +70,7 @@ async function mustBeFree(ports: Record<'port' | 'lambda-port', number>, otherAr
     }
     if (free !== Number(options[option as keyof typeof ports].default)) command.push(`--${option} ${free}`);
   }
-  if (problems.length > 0) stop(`${problems.join(' ')} This would work: ${command.join(' ')}`);
+  if (problems.length > 0) stop(`${problems.join(' ')} This command would work: ${command.join(' ')}`);
 }
 
 /** Waits until serverless-offline listens; where it can't start, it has said why and set the exit code. */
@@ -122,7 +122,7 @@ async function embedServices(challenge: ChallengeName): Promise<{ lines: string[
   forgetAwsSetUp();
   Object.assign(process.env, {
     ATLAS_SECRET_ID: 'atlas/{groupId}',
-    // Behind a proxy no connection is opened early, which would go to the real Atlas; and what is embedded is never proxied.
+    // A proxy prevents the early connection, which would go to the real Atlas; embedded services bypass it.
     HTTPS_PROXY: 'http://127.0.0.1:9',
     AWS_ENDPOINT_URL_SECRETS_MANAGER: secretsManager.origin,
     AWS_ACCESS_KEY_ID: 'embedded',
@@ -141,7 +141,7 @@ const examples = (http: string, invoke: string, atlasOrigin: string) => {
   const url = (id: string, group = demoGroupId) => `${http}/groups/${group}/liveMigrations/${id}`;
   const { completes, fails, expires } = demoIds;
   const portOption = ports['lambda-port'] === 3002 ? '' : ` -- --endpoint ${invoke}`;
-  return `Ask, and ask again: a live migration begins with the first question about it.
+  return `Run these commands several times: a demo migration starts with the first request for it.
 
   # NEW, WORKING with falling lag, ready for cutover, COMPLETE after two minutes
   curl ${url(completes)}
@@ -149,11 +149,11 @@ const examples = (http: string, invoke: string, atlasOrigin: string) => {
   curl ${url(fails)}
   # ready for cutover; the cutover is never started, so it expires after 30 seconds
   curl ${url(expires)}
-  # begin one anew: with other first eight digits, an id is another live migration of the same kind
+  # start a new one: with eight other first digits, an id is another live migration of the same kind
   curl ${url(`$(date +%s | tail -c 9)${completes.slice(8)}`)}
   # follow a new one to its end, in another terminal
   npm run wait${portOption}
-  # pretty, and in an envelope (which changes nothing in our answer)
+  # indented; and with envelope=true, which changes nothing in the answer
   curl '${url(completes)}?pretty=true'
   curl '${url(completes)}?envelope=true'
   # another Lambda's direct invocation
@@ -161,7 +161,7 @@ const examples = (http: string, invoke: string, atlasOrigin: string) => {
 
 ${
   freshness > 0
-    ? `Answers are shared for ${freshness} s. Twenty callers at once, and what the embedded Atlas has seen before and after:
+    ? `Answers are shared for ${freshness} s. Twenty callers at once, with the request counts of the embedded Atlas before and after:
 
   curl ${atlasOrigin}/counters
   seq 20 | xargs -P 20 -I {} curl -sS -o ${devNull} -w '%{http_code} ' ${url(completes)}; echo
@@ -169,7 +169,7 @@ ${
 
 `
     : ''
-}Each failure that a caller can get, always by the same ids (AtlasTimedOut takes eight seconds):
+}Each failure that a caller can get, always with these ids (AtlasTimedOut takes eight seconds):
 
 ${Object.entries(failuresOnDemand)
   .map(([name, { groupId, liveMigrationId }]) => `  # ${name}\n  curl ${url(liveMigrationId, groupId)}\n`)
@@ -180,8 +180,8 @@ const { ports, challenge, freshness } = readCommandLine(
   usage,
   options,
   ({ challenge, freshness, ...texts }, [stray]) => {
-    if (stray) throw new Error(`There is nothing to do with "${stray}".`);
-    if (!Object.hasOwn(challengeForms, challenge)) throw new Error(`There is no challenge "${challenge}".`);
+    if (stray) throw new Error(`Unknown argument "${stray}".`);
+    if (!Object.hasOwn(challengeForms, challenge)) throw new Error(`Unknown challenge "${challenge}".`);
     const ports = { port: portOf('port', texts.port), 'lambda-port': portOf('lambda-port', texts['lambda-port']) };
     if (ports.port === ports['lambda-port']) throw new Error('--port and --lambda-port must be two ports.');
     if (!/^\d+$/.test(freshness) || Number(freshness) > 60)

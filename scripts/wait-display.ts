@@ -92,7 +92,6 @@ export function createDisplay(ids: string[], stream: NodeJS.WriteStream & Partia
     /** The last line, below the table. */
     end: (text: string) => write(text),
 
-    /** An answer. */
     answered(id: string, { status, lagTimeSeconds, readyForCutover }: Migration) {
       const isBack = failing.delete(id);
       if (!readyForCutover) readySince.delete(id);

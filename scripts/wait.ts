@@ -19,10 +19,10 @@ const usage = `Usage: npm run wait -- [ID ...] [options]
   --poll-seconds N           seconds between polls, 1 to 3600 (2; with --stage 60)
   --give-up-after-seconds N  seconds until it gives up, 1 to 7776000 (86400; with --stage 5184000)
   --endpoint URL             Lambda invoke endpoint of npm start (http://127.0.0.1:3002)
-  --stage STAGE              follow deployed ones, by direct invocation with your AWS identity
+  --stage STAGE              use the deployed function, by direct invocation with your AWS identity
   --region REGION            where they were deployed (AWS_REGION, or else us-east-1)
 Exit codes: 0 succeeded, 1 a failure of the adapter, 2 wrong usage, 3 failed, 4 expired, 5 given up, 130 interrupted;
-with several live migrations, the highest of theirs.`;
+with several live migrations, their highest code.`;
 
 const exitCodes: Record<string, number> = {
   LiveMigrationFailed: 3,
@@ -95,7 +95,7 @@ const lambda = new LambdaClient(
 
 type LambdaError = Error & { code?: string; $metadata?: { httpStatusCode?: number } };
 
-/** What it means that an invocation does not get to the function, and what to do. */
+/** Explains why an invocation did not reach the function, and what to do. */
 function whyNot({ name, code, $metadata }: LambdaError): string {
   const status = $metadata?.httpStatusCode;
   if (!stage) {
@@ -110,8 +110,8 @@ function whyNot({ name, code, $metadata }: LambdaError): string {
   if (name === 'CredentialsProviderError')
     return 'No AWS credentials were found. Sign in (aws sso login, aws configure), or set AWS_PROFILE.';
   if (status === 403) return `AWS does not accept your credentials (${name}). Sign in again.`;
-  if (status === 429) return `Lambda throttles ${deployedName}. It is asked again.`;
-  if (status) return `Lambda does not invoke ${deployedName} (${status} ${name}). It is asked again.`;
+  if (status === 429) return `Lambda throttles ${deployedName}. The command tries again.`;
+  if (status) return `Lambda does not invoke ${deployedName} (${status} ${name}). The command tries again.`;
   return `Lambda can't be reached in ${region} (${code ?? name}). Check the network and the region.`;
 }
 
@@ -137,7 +137,7 @@ async function invoke(payload: unknown): Promise<LiveMigration | null> {
   const { FunctionError, Payload } = await lambda.send(command).catch((error: LambdaError) => {
     const status = error.$metadata?.httpStatusCode ?? 0;
     const isPassing = stage && (status === 429 || status >= 500);
-    // Where the function can't be asked from the beginning, nothing is waited for. Later it may come again.
+    // If the first invocation fails, there is nothing to wait for. A later failure may be temporary.
     if (!wasReached && !isPassing) {
       display.say(whyNot(error));
       process.exit(1);
@@ -149,13 +149,12 @@ async function invoke(payload: unknown): Promise<LiveMigration | null> {
   wasReached = true;
   const answer = parse(Buffer.from(Payload ?? []).toString());
   if (!FunctionError) return answer;
-  const { errorType = 'Lambda.Unknown', errorMessage = 'The function failed without a word.' } = answer ?? {};
+  const { errorType = 'Lambda.Unknown', errorMessage = 'The function failed without an error message.' } = answer ?? {};
   throw new TaskError(errorType, JSON.stringify({ ...answer, errorMessage }));
 }
 
 type Outcome = { label: string; exitCode: number };
 
-/** Follows one live migration to its end. */
 async function follow(liveMigrationId: string): Promise<Outcome> {
   const { startWait, stop } = createWaiting({
     async invoke(payload) {
@@ -165,7 +164,7 @@ async function follow(liveMigrationId: string): Promise<Outcome> {
       });
       // The state machine asks again where it is no document.
       if (typeof document?.status === 'string') display.answered(liveMigrationId, document);
-      else display.failed(liveMigrationId, 'NoDocument', 'The function answered with something else.');
+      else display.failed(liveMigrationId, 'NoDocument', 'The answer of the function is not a live migration.');
       return document;
     },
     putEvent({ Detail }: Entry) {

@@ -1,5 +1,5 @@
 /**
- * The deployed alarms over made series: what rings, within how many minutes, and what stays silent. The function's own
+ * The deployed alarms over test data: what rings, within how many minutes, and what stays silent. The function's own
  * metrics are those that it really writes for each outcome, and those of waits come from the deployed state machines.
  */
 
@@ -209,7 +209,7 @@ function ringsAfter({ course, rings, doors = ['http-api'] }: Scene, every: numbe
       expect(rung(changes).sort()).toEqual([...expected].sort());
       for (const alarm of rings)
         latest = Math.max(latest, firstOf(changes.filter((change) => change.alarm === alarm)) - QUIET_HOURS * 60);
-      // It rings once and for all as long as this lasts.
+      // It rings once for as long as this lasts.
       expect(changes).toHaveLength(expected.length);
     }
   return latest;
@@ -251,7 +251,7 @@ describe('rings on, for as long as it lasts', () => {
     expect(changes).toHaveLength(1);
   });
 
-  test('and ends some time after it is over', () => {
+  test('and turns off within 140 minutes after the fault', () => {
     const changes = judge(
       traffic(1, 14, (n) => (n < 60 ? 'AtlasUnavailable' : 'Answered')),
       14,
@@ -298,7 +298,7 @@ describe('changes its state once for each fault, and back', () => {
     expect(mostChanges(judge(traffic(every, 14, course), 14))).toBeLessThanOrEqual(2);
   });
 
-  test.each([1, 2, 3, 4])('a bus that refuses %i times', async (times) => {
+  test.each([1, 2, 3, 4])('a bus that refuses %i times (fewer than three ring nothing)', async (times) => {
     for (const pollSeconds of [60, 240, 600]) {
       const bus: World['bus'] = ({ count }) => (count <= times ? fails('EventBridge.FailedEntry') : undefined);
       const changes = await judgeWait({ atlas: () => says('WORKING'), bus }, { pollSeconds }, 6);
@@ -425,7 +425,7 @@ describe('rings, at other rates', () => {
     ).toContain('Throttles');
   });
 
-  test('answers take longer than ten seconds', () => {
+  test('answers take longer than ten seconds; one in three, or hourly ones, ring nothing', () => {
     const calls = traffic(5, 14, () => 'Answered').map((call) => ({
       ...call,
       lasts: call.seconds > 6 * 3600 ? 11 : 1,

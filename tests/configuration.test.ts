@@ -10,7 +10,7 @@ test.each([
   [
     'another placeholder',
     { ATLAS_SECRET_ID: 'atlas/{projectId}' },
-    'ATLAS_SECRET_ID may hold no other placeholder than {groupId}',
+    'ATLAS_SECRET_ID may contain no placeholder other than {groupId}',
   ],
   ['a base URL without https', { ATLAS_BASE_URL: 'http://cloud.mongodb.com' }, 'ATLAS_BASE_URL must be an https URL'],
   ...['http://evil-localhost', 'http://127.0.0.1.example.com', 'http://xn--127-0', 'ftp://localhost'].map(
@@ -75,7 +75,7 @@ test.each([
 ])('the base URL %j is on this machine, so it may do without https', async (url, host) => {
   expect(await ask(await coldStart({ ATLAS_BASE_URL: url }))).toEqual({
     failure: 'AtlasUnavailable',
-    detail: `No connection to ${host}, or it broke (ECONNREFUSED).`,
+    detail: `The connection to ${host} failed or broke (ECONNREFUSED).`,
   });
 });
 

@@ -247,7 +247,7 @@ const more: Answer[] = [
   ),
 ];
 
-describe.each(doorNames)('through %s, Atlas answers', (door) => {
+describe.each(doorNames)('through %s, each answer of Atlas becomes its failure', (door) => {
   test.each([...answers, ...enveloped, ...more])('%s', async (_, reply, failure, detail) => {
     atlas.reply = () => reply;
     expect(await ask(handler, door)).toEqual({ failure, detail: expect.stringContaining(detail) });
@@ -314,7 +314,7 @@ test.each(doorNames)('an error before the event was looked at is InternalError, 
     handler(event, { ...context, getRemainingTimeInMillis: undefined } as unknown as Context);
   expect(await ask(withoutClock, door)).toEqual({
     failure: 'InternalError',
-    detail: 'An unexpected error happened in this service; its log has more.',
+    detail: 'An unexpected error happened in this service; see its log.',
   });
 });
 
@@ -473,7 +473,7 @@ describe('events from elsewhere', () => {
 });
 
 describe.each(doorNames)('the key, through %s', (door) => {
-  test('a key that Atlas refuses', async () => {
+  test('a key that Atlas refuses is AtlasCredentialsRejected', async () => {
     atlas.keys = {};
     expect(await ask(await coldStart(), door)).toEqual({
       failure: 'AtlasCredentialsRejected',
@@ -481,7 +481,7 @@ describe.each(doorNames)('the key, through %s', (door) => {
     });
   });
 
-  test('no secret of that name', async () => {
+  test('no secret of that name is SecretInvalid, with the name', async () => {
     secretsManager.secrets = {};
     expect(await ask(await coldStart(), door)).toMatchObject({
       failure: 'SecretInvalid',
@@ -508,27 +508,27 @@ describe.each(doorNames)('the key, through %s', (door) => {
       JSON.stringify({ publicKey: 'a\r\nx: y', privateKey }),
       'has a key with characters that no Atlas key has',
     ],
-  ])('a secret that is %s', async (_, secret, what) => {
+  ])('a secret that is %s is SecretInvalid, and not shown', async (_, secret, what) => {
     secretsManager.secrets[secretId] = secret;
     const { failure, detail } = (await ask(await coldStart(), door)) as { failure: string; detail: string };
     expect({ failure, detail }).toEqual({ failure: 'SecretInvalid', detail: `The secret ${secretId} ${what}.` });
     expect(detail).not.toContain(privateKey);
   });
 
-  test('Secrets Manager cannot be reached', async () => {
+  test('Secrets Manager that cannot be reached is SecretUnavailable', async () => {
     const unreachable = await coldStart({ AWS_ENDPOINT_URL_SECRETS_MANAGER: 'http://127.0.0.1:1' });
     expect(await ask(unreachable, door)).toMatchObject({ failure: 'SecretUnavailable' });
   });
 
-  test('Atlas cannot be reached', async () => {
+  test('Atlas that cannot be reached is AtlasUnavailable', async () => {
     const unreachable = await coldStart({ ATLAS_BASE_URL: 'http://127.0.0.1:1/api/atlas/v1.0' });
     expect(await ask(unreachable, door)).toEqual({
       failure: 'AtlasUnavailable',
-      detail: 'No connection to 127.0.0.1:1, or it broke (ECONNREFUSED).',
+      detail: 'The connection to 127.0.0.1:1 failed or broke (ECONNREFUSED).',
     });
   });
 
-  test('Atlas does not answer in time', async () => {
+  test('Atlas that does not answer in time is AtlasTimedOut', async () => {
     atlas.intercept = () => true;
     expect(await ask(await coldStart({ ATLAS_TIMEOUT_MS: '100' }), door, {}, 650)).toEqual({
       failure: 'AtlasTimedOut',
@@ -547,7 +547,7 @@ test.each([
   ['UnrecognizedClientException', 400, 'SecretUnavailable'],
   ['RequestTimeTooSkewed', 400, 'SecretUnavailable'],
   ['InternalServiceError', 500, 'SecretUnavailable'],
-])('Secrets Manager says %s', async (name, status, failure) => {
+])('Secrets Manager says %s (%i), which is %s', async (name, status, failure) => {
   secretsManager.error = { status, name };
   expect(await ask(await coldStart())).toMatchObject({ failure, detail: expect.stringContaining(name) });
 });

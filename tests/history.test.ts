@@ -71,7 +71,7 @@ test('no round of these is longer than the history that it counts itself', async
 
 type Round = 'runs' | 'hands over at once' | 'is refused' | 'is lost';
 
-/** The execution that waits, beside rounds that are nothing but their time. */
+/** The execution that waits, with rounds that only take time. */
 async function eventsOfWait(round: (count: number) => Round) {
   let count = 0;
   const clock = virtualClock();

@@ -31,7 +31,7 @@ beforeEach(() => {
   vi.stubEnv('POWERTOOLS_LOG_LEVEL', 'TRACE');
 });
 
-test('says who asked what, how it ended and what it cost', async () => {
+test('the log line says who asked what, how it ended and what it cost', async () => {
   const output = captureOutput();
   const handler = await coldStart();
   const context = lambdaContext();
@@ -73,7 +73,7 @@ test('says who asked what, how it ended and what it cost', async () => {
   ]);
 });
 
-test('calls one invocation of an environment a cold start, however many begin at once', async () => {
+test('the log line calls one invocation of an environment a cold start, however many begin at once', async () => {
   const output = captureOutput();
   const handler = await coldStart();
   await Promise.all([ask(handler), ask(handler), ask(handler)]);
@@ -81,7 +81,7 @@ test('calls one invocation of an environment a cold start, however many begin at
   expect(told.filter((cold) => cold !== undefined).toSorted()).toEqual([false, false, true]);
 });
 
-test('tells the attempts, and what the last one met', async () => {
+test('the log line tells the attempts, and what the last one met', async () => {
   const output = captureOutput();
   atlas.reply = (_request, count) => (count === 1 ? atlasError(503, 'UNEXPECTED_ERROR') : undefined);
   const handler = await coldStart();
@@ -100,7 +100,7 @@ test('tells the attempts, and what the last one met', async () => {
   });
 });
 
-test('says nothing of an answer before the last attempt, which got none', async () => {
+test('the log line says nothing of an answer before the last attempt, which got none', async () => {
   const output = captureOutput();
   atlas.reply = (_request, count) => (count === 1 ? atlasError(503, 'UNEXPECTED_ERROR') : undefined);
   let asked = 0;
@@ -131,14 +131,14 @@ test.each([
   expect(output.text()).not.toContain(privateKey);
 });
 
-test('says nothing of ids that were not valid: they may be anything', async () => {
+test('the log line says nothing of ids that were not valid: they may be anything', async () => {
   const output = captureOutput();
   await ask(await coldStart(), 'direct', { groupId: 'a-password-by-mistake' });
   expect(output.lines()).toMatchObject([{ outcome: 'InvalidRequest', level: 'INFO', attempts: 0 }]);
   expect(output.text()).not.toContain('a-password-by-mistake');
 });
 
-test('of an unexpected error, names the place and not the words', async () => {
+test('the log line of an unexpected error names the place and not the words', async () => {
   const output = captureOutput();
   vi.spyOn(Math, 'random').mockImplementation(() => {
     throw new RangeError('words with a secret');
@@ -147,7 +147,7 @@ test('of an unexpected error, names the place and not the words', async () => {
   const handler = await coldStart();
   const { http } = await doors['http-api'](handler);
   expect(http.statusCode).toBe(500);
-  expect(http.body).toContain('An unexpected error happened in this service; its log has more.');
+  expect(http.body).toContain('An unexpected error happened in this service; see its log.');
   expect(output.lines()).toMatchObject([
     {
       level: 'ERROR',

@@ -129,7 +129,7 @@ describe.skipIf(!certificate)('through a proxy', () => {
     const handler = await coldStart({ HTTPS_PROXY: proxy.url, NO_PROXY: noProxy });
     expect(await ask(handler)).toEqual({
       failure: 'AtlasUnavailable',
-      detail: `No connection to ${atlasHost}, or it broke (ENOTFOUND).`,
+      detail: `The connection to ${atlasHost} failed or broke (ENOTFOUND).`,
     });
     expect(proxy.log).toEqual([`${secretsHost}:443 200`]);
   });

@@ -155,7 +155,7 @@ describe('a key for each project', () => {
       for (let call = 0; call < 3; call += 1) {
         expect(await ask(handler)).toEqual({
           failure: 'ProjectNotFound',
-          detail: `There is no Atlas key for project ${groupId} here.`,
+          detail: `This service has no Atlas key for project ${groupId}.`,
         });
       }
       expect(secretsManager.counters.reads).toBe(1);
@@ -198,7 +198,7 @@ describe('a key for each project', () => {
   });
 });
 
-test('is kept for a thousand projects, and read again for the one that was not asked about for longest', async () => {
+test('the secret is kept for a thousand projects, and read again for the one that was not asked about for longest', async () => {
   const projects = Array.from({ length: 1001 }, (_, at) => at.toString(16).padStart(24, '0'));
   const text = JSON.stringify({ publicKey, privateKey });
   for (const project of projects) secretsManager.secrets[`atlas/${project}`] = text;
@@ -212,7 +212,7 @@ test('is kept for a thousand projects, and read again for the one that was not a
   expect(secretsManager.counters.reads).toBe(1002);
 });
 
-test('is asked for three times in all where Secrets Manager fails', async () => {
+test('the secret is asked for three times in all where Secrets Manager fails', async () => {
   const failing = (times: number) => {
     let left = times;
     secretsManager.intercept = (_request, response) => {
@@ -230,7 +230,7 @@ test('is asked for three times in all where Secrets Manager fails', async () => 
   expect(secretsManager.counters.reads).toBe(6);
 });
 
-test('is asked for again where one request hangs for two seconds', async () => {
+test('the secret is asked for again where one request hangs for two seconds', async () => {
   vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] });
   const { promise: isHanging, resolve } = Promise.withResolvers<void>();
   secretsManager.intercept = () => {
@@ -246,7 +246,7 @@ test('is asked for again where one request hangs for two seconds', async () => {
   expect(await answer).toEqual({ document });
 });
 
-test('that hangs when its age is over keeps a call waiting for a second, and one without a key for three', async () => {
+test('a refresh that hangs delays a call by one second, and a first read by three', async () => {
   vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] });
   const handler = await coldStart({ SECRET_MAX_AGE_SECONDS: '0' });
   await ask(handler);
@@ -271,13 +271,13 @@ test('that hangs when its age is over keeps a call waiting for a second, and one
   expect(await failure).toMatchObject({ failure: 'SecretUnavailable' });
 });
 
-test('is read once where the first question comes while it is read already', async () => {
+test('the secret is read once where the first question comes while it is read already', async () => {
   const handler = await coldStart();
   expect(await ask(handler)).toEqual({ document });
   expect(secretsManager.counters.reads).toBe(1);
 });
 
-test('is not asked for over and over before the first question, where Secrets Manager hangs', async () => {
+test('the secret is not asked for over and over before the first question, where Secrets Manager hangs', async () => {
   secretsManager.intercept = () => true;
   vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
   const handler = await coldStart();
@@ -293,7 +293,7 @@ test('is not asked for over and over before the first question, where Secrets Ma
   expect(await ask(handler)).toEqual({ document });
 });
 
-test('is asked for as soon as the function starts, before any question', async () => {
+test('the secret is asked for as soon as the function starts, before any question', async () => {
   const read = new Promise<void>((resolve) => {
     secretsManager.intercept = () => {
       resolve();
@@ -304,7 +304,7 @@ test('is asked for as soon as the function starts, before any question', async (
   await read;
 });
 
-describe('is read', () => {
+describe('the secret is read', () => {
   beforeEach(() => vi.useFakeTimers({ toFake: ['Date'] }));
   const pass = (seconds: number) => vi.setSystemTime(Date.now() + seconds * 1000);
   const rotate = () => {
@@ -422,7 +422,7 @@ describe('is read', () => {
     await ask(handler);
     const asked = Promise.withResolvers<void>();
     const refusal = Promise.withResolvers<void>();
-    // The key is refused while nobody knows of the rotation; then others begin a refresh, and then it is told.
+    // The key is refused before the rotation is known; others begin a refresh; then the refusal arrives.
     atlas.intercept = (request, response) => {
       if (!request.headers.authorization?.includes(publicKey)) return false;
       asked.resolve();

@@ -207,7 +207,7 @@ describe('an answer', () => {
     expect(atlas.counters.authenticated).toBe(2);
   });
 
-  test('is the same whatever the flags say, which are judged all the same', async () => {
+  test('is the same whatever the flags say, and the flags are still validated', async () => {
     const [one] = await environments(1);
     await ask(one);
     const { http } = await doors['http-api'](one, { pretty: 'true', envelope: 'true' });
@@ -301,7 +301,7 @@ describe('a lease', () => {
   };
 
   test('of an environment that died delays the others until it ends', async () => {
-    // Not the one that holds it, which makes another attempt with a lease of its own.
+    // Not by `die`: that caller would make another attempt with a new lease.
     await ask(await coldStart());
     await age(60_000);
     const until = Date.now() + 1100;
@@ -714,7 +714,7 @@ describe('the table', () => {
     ['an id of another type', { entryId: { N: '1' } }],
     ['the end of a lease of another type', { leaseOwner: { S: 'x' }, leaseUntil: { S: 'soon' } }],
     ['an owner of another type', { leaseOwner: { N: '1' }, leaseUntil: { N: '99999999999999' } }],
-  ])('whose item has %s keeps nobody waiting', async (_, values) => {
+  ])('whose item has %s delays no caller', async (_, values) => {
     await ask(await coldStart());
     await age(60_000);
     await change(values);

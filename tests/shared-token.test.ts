@@ -150,7 +150,9 @@ describe('a rate limit of the token endpoint', () => {
     vi.spyOn(Date, 'now').mockImplementation(() => now() + 10_000);
     expect(await askAnew(other)).toMatchObject({
       failure: 'AtlasRateLimited',
-      detail: expect.stringContaining(status === 429 ? `Atlas asks to wait ${seconds - 10} s` : 'Atlas lets no more'),
+      detail: expect.stringContaining(
+        status === 429 ? `Atlas asks to wait ${seconds - 10} s` : 'too many valid access tokens',
+      ),
     });
     expect(requests()).toBe(1);
     atlas.intercept = undefined;

@@ -105,7 +105,7 @@ test.each([
   });
 });
 
-test('no credentials', async () => {
+test('no credentials: exit code 1, and the error says so', async () => {
   const none = {
     AWS_ACCESS_KEY_ID: undefined,
     AWS_SECRET_ACCESS_KEY: undefined,
@@ -118,7 +118,7 @@ test('no credentials', async () => {
   });
 });
 
-test('no server at that address', async () => {
+test('no server at that address: exit code 1, with the address', async () => {
   expect(await smoke([...ids, '--url', 'http://127.0.0.1:1'])).toMatchObject({
     code: 1,
     err: expect.stringContaining('Nothing answers at http://127.0.0.1:1.'),
@@ -156,7 +156,7 @@ describe('the address is looked up by the stage', () => {
     const environment = await cloudFormation(200, stackWith('GetLiveMigrationArn', 'arn:x'));
     expect(await smoke([...ids, '--stage', 'prod'], environment)).toMatchObject({
       code: 1,
-      err: expect.stringMatching(/has no output ApiUrl\.\n.*With api none there is no API/),
+      err: expect.stringMatching(/has no output ApiUrl\.\n.*With api=none, there is no API/),
     });
   });
 
@@ -168,7 +168,7 @@ describe('the address is looked up by the stage', () => {
       'There is no stack atlas-live-migration-prod in us-east-1.',
     ],
     ['AccessDenied', 'not authorized', 403, 'Your identity needs cloudformation:DescribeStacks'],
-  ])('%s: %s', async (code, message, status, words) => {
+  ])('%s: %s is explained', async (code, message, status, words) => {
     const xml = `<ErrorResponse><Error><Type>Sender</Type><Code>${code}</Code><Message>${message}</Message></Error><RequestId>r</RequestId></ErrorResponse>`;
     expect(await smoke([...ids, '--stage', 'prod'], await cloudFormation(status, xml))).toMatchObject({
       code: 1,
@@ -177,6 +177,6 @@ describe('the address is looked up by the stage', () => {
   });
 });
 
-test.each([[[]], [[groupId]], [['--nonsense']]])('%j is 2, with the usage', async (args) => {
+test.each([[[]], [[groupId]], [['--nonsense']]])('%j ends with exit code 2 and the usage', async (args) => {
   expect(await smoke(args)).toMatchObject({ code: 2, err: expect.stringContaining('Usage: npm run smoke') });
 });

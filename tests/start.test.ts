@@ -152,7 +152,7 @@ describe('the API reference at the root of the local API', () => {
     const gone = Array.from({ length: 20 }, () => raw(`GET ${question.replace('504', '403')} HTTP/1.1`));
     for (const socket of await Promise.all(gone)) socket.destroy();
     (await raw('GET // HTTP/1.1')).destroy();
-    // As long as the question takes that nobody waits for any more.
+    // Wait for as long as the abandoned question takes.
     expect((await fetch(`${origin}${question}`)).status).toBe(504);
     expect((await fetch(`${origin}/?x=1`)).status).toBe(200);
     expect((await fetch(`${origin}/openapi.json`, { method: 'HEAD' })).status).toBe(200);
@@ -222,7 +222,7 @@ describe('ports that are taken are named at once, with a command that works', ()
     const free = await freePort();
     const { child, output } = await start([`--${option}`, String(port), `--${other}`, String(free)]);
     expect(child.exitCode).toBe(1);
-    expect(output).toContain(`Port ${port} is taken by another program. This would work: npm start -- `);
+    expect(output).toContain(`Port ${port} is taken by another program. This command would work: npm start -- `);
     expect(output).toContain(`--${other} ${free}`);
     server.close();
   });
@@ -233,7 +233,7 @@ describe('ports that are taken are named at once, with a command that works', ()
     const refused = await start(args);
     expect(refused.child.exitCode).toBe(1);
     expect(refused.output).toContain(`Port ${one.port} is taken by another program. Port ${other.port} is taken by`);
-    const [, command = ''] = /This would work: npm start -- (.*)$/m.exec(refused.output) ?? [];
+    const [, command = ''] = /This command would work: npm start -- (.*)$/m.exec(refused.output) ?? [];
     expect(command).toMatch(/^--challenge op --port \d+ --lambda-port \d+$/);
     const { output } = await start(command.split(' '));
     expect(output).toContain('(challenge: op)');
@@ -294,8 +294,8 @@ describe('npm start ends', () => {
 test.each([
   [['--port', 'x'], '--port must be a port number'],
   [['--freshness', '61'], '--freshness must be a whole number from 0 to 60.'],
-  [['--challenge', 'none'], 'There is no challenge "none".'],
-  [['4000'], 'There is nothing to do with "4000".'],
+  [['--challenge', 'none'], 'Unknown challenge "none".'],
+  [['4000'], 'Unknown argument "4000".'],
   [['--port', '3100', '--lambda-port', '3100'], 'must be two ports'],
   [['--nonsense'], "Unknown option '--nonsense'"],
 ])('%j is refused with the usage', async (args, message) => {
@@ -359,7 +359,7 @@ test('nothing of the machine reaches the function, and odd requests end no serve
 });
 
 /** The table in docs/callers.md, local column. */
-test('where the local HTTP door differs from API Gateway', async () => {
+test('the local HTTP API differs from API Gateway as docs/callers.md says', async () => {
   const [port, lambdaPort] = [await freePort(), await freePort()];
   const { output } = await start(['--port', String(port), '--lambda-port', String(lambdaPort)]);
   const [url = ''] = /http:\/\/127\.0\.0\.1:\d+\/groups\S+/.exec(output) ?? [];

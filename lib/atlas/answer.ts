@@ -9,7 +9,7 @@ import { isObject } from '../json.ts';
 import type { HttpAnswer } from './http-client.ts';
 import { retryAfterSeconds } from './retry.ts';
 
-/** Atlas uses these with 401 although the key is good: it may not see this project. */
+/** Atlas sends these with 401 for a good key that may not see this project. */
 const keyAcceptedCodes = new Set(['USER_CANNOT_ACCESS_GROUP', 'NOT_IN_GROUP', 'USER_UNAUTHORIZED']);
 
 function parse(text: string): unknown {
@@ -22,8 +22,8 @@ function parse(text: string): unknown {
 }
 
 /**
- * What Atlas says inside an envelope counts as if it had said it plainly. An envelope's `status` is a number, or three
- * digits as text beside the content; an entity's is a word. The content is called `content` in the published standard
+ * What Atlas says inside an envelope counts like an answer without one. An envelope's `status` is a number, or three
+ * digits as text with the content; an entity's is a word. The content is called `content` in the published standard
  * (mongodb/ipa 0115), `envelope` in the project's source document.
  */
 function openEnvelope(httpStatus: number, value: unknown): { status: number; content: unknown } {
@@ -32,7 +32,7 @@ function openEnvelope(httpStatus: number, value: unknown): { status: number; con
   const isDigits = holdsContent && typeof value['status'] === 'string' && /^\d{3}$/.test(value['status']);
   const said = isDigits ? Number(value['status']) : value['status'];
   if (typeof said !== 'number') return { status: httpStatus, content: value };
-  // No HTTP status, so no envelope; nor an entity, whose status is a word.
+  // This is neither an envelope nor an entity, whose status is a word.
   if (!Number.isInteger(said) || said < 100 || said > 599) return { status: httpStatus, content: undefined };
   // An error's own HTTP status is never overruled by what its body says.
   const status = httpStatus >= 200 && httpStatus < 300 ? said : httpStatus;
@@ -64,6 +64,10 @@ export type Reading = {
 export const isErrorCode = (value: unknown): value is string =>
   typeof value === 'string' && /^[A-Z][A-Z0-9_]{0,99}$/.test(value);
 
+/**
+ * Parses an HTTP answer and opens its envelope, where it has one. Never throws: the content of a body that is no JSON is
+ * undefined.
+ */
 export function readAnswer({ status: httpStatus, headers, body, authenticated }: HttpAnswer): Reading {
   const { status, content } = openEnvelope(httpStatus, parse(body));
   const { errorCode: code, parameters } = isObject(content) ? content : {};
@@ -81,6 +85,10 @@ export function failureFrom(
   return new Failure(name, `${detail} (${said}).`, { ...facts, atlas: { status, errorCode } });
 }
 
+/**
+ * @param what Atlas denies access to, as the end of a sentence
+ * @returns `AtlasAccessDenied`, which names the address to allow where Atlas tells it
+ */
 export function accessDenied(reading: Reading, what: string): Failure {
   const { errorCode, parameters, authenticated } = reading;
   return failureFrom(
@@ -109,10 +117,10 @@ export function failureByStatus(reading: Reading, now: number): Failure {
     : failureFrom(reading, 'AtlasUnexpectedAnswer', 'Atlas answered with a status that is not understood');
 }
 
-/** Tells a 401 for the key itself, which comes with the challenge's own body, from one for what it may not see. */
+/** Whether a 401 is about the key itself (it has the challenge's body), not about what the key may see. */
 export function keyWasRefused(answer: HttpAnswer, { errorCode }: Reading): boolean {
   if (errorCode !== null && keyAcceptedCodes.has(errorCode)) return false;
-  // Authentication uses plain HTTP statuses: an envelope with 401 comes from behind it, so the key was accepted.
+  // Authentication uses plain HTTP statuses: an envelope with 401 was sent after it, so the key was accepted.
   if (answer.status !== 401) return false;
   return errorCode === null || errorCode === 'UNEXPECTED_ERROR' || answer.headers['www-authenticate'] !== undefined;
 }

@@ -18,7 +18,7 @@ import { createTokenSession } from './token-session.ts';
 /** The media type to ask for: v2 wants one with a version date, v1.0 knows only plain JSON. */
 const mediaTypes = { 'v1.0': 'application/json', v2: 'application/vnd.atlas.2023-01-01+json' };
 
-/** Ids and flags have been judged: nothing in them needs escaping. */
+/** Ids and flags are valid: nothing in them needs escaping. */
 function requestFor({ groupId, liveMigrationId, envelope, pretty }: Question, { baseUrl }: Credentials): HttpRequest {
   const { server, path, version } = baseUrl;
   const flags = [
@@ -36,6 +36,8 @@ function requestFor({ groupId, liveMigrationId, envelope, pretty }: Question, { 
 }
 
 /**
+ * Makes the function that asks Atlas, with one session for each credentials object, and with the retries of `retry.ts`.
+ *
  * @param send the HTTP client
  * @param attemptMs milliseconds for one attempt, which is a whole answer with all the authentication that it takes
  * @param shared how answers are shared; undefined where each question asks Atlas

@@ -71,7 +71,7 @@ function splitChallenges(header: string): Challenge[] {
     const word = take(tokenPattern)?.toLowerCase() ?? '';
     const end = at;
     if (!word || (!atElementEnd() && (at === end || header[at] === '='))) {
-      // Servers send what the grammar does not know (domain=/api): it must not hide what comes after it.
+      // Some servers send invalid syntax (domain=/api): it must not hide the challenges after it.
       challenges.at(-1)?.malformed.add(word);
       take(restOfElement);
       continue;
@@ -95,7 +95,7 @@ function readDigest({ parameters, malformed }: Challenge): DigestChallenge | und
     .map((value) => value.trim().toLowerCase());
   if (!nonce || !algorithm || (qop && !qop.includes('auth'))) return undefined;
   // The hash of a session has a client nonce in it (RFC 7616, section 3.4.2), which is sent with qop only; and the bytes
-  // of other characters are not known.
+  // of a non-ASCII nonce are unknown.
   if ((algorithm.endsWith('-sess') && !qop) || !/^[\x20-\x7e]+$/.test(nonce)) return undefined;
   return {
     realm: parameters.get('realm') ?? '',
@@ -109,7 +109,7 @@ function readDigest({ parameters, malformed }: Challenge): DigestChallenge | und
 
 /**
  * @param header the value of `WWW-Authenticate`; several headers are joined with commas, as Node does
- * @returns the strongest Digest challenge that this adapter can answer, whatever else is offered beside it
+ * @returns the strongest Digest challenge that this adapter can answer, whatever else the header offers
  */
 export function readDigestChallenge(header: string | undefined): DigestChallenge | undefined {
   const challenges = splitChallenges(header ?? '')

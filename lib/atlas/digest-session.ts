@@ -35,7 +35,7 @@ export function answerChallenge(challenge: DigestChallenge, key: ApiKey, cnonce:
   const { realm, nonce, opaque, algorithm, qop } = challenge;
   // digest-fetch counts in decimal and across nonces, so each challenge gets a client of its own, and our count. Its
   // parser looks for directives inside the text of others, and its cnonce comes from Math.random: so it gets nothing to
-  // parse that came from outside, and values are given to it.
+  // parse from the server: its fields are set directly.
   const client = new DigestClient(escapeQuoted(key.publicKey), hashedKey(algorithm, key, realm), {
     algorithm,
     precomputedHash: true,
@@ -71,6 +71,8 @@ const otherAuthentication = () =>
   });
 
 /**
+ * Digest authentication as in RFC 7616, without a username hash, user names in other character sets, and `auth-int`.
+ *
  * @param attemptMs milliseconds for one attempt, and so for a request that several of them share
  * @returns a session that shares its challenges among all calls made through it
  */
@@ -113,7 +115,7 @@ export function createDigestSession(key: ApiKey, send: Send, attemptMs: number):
     let nonce = old;
     if (!nonce) {
       let first = await shareChallenge(request, signal);
-      // Another call's answer, perhaps about another project, is of use only for the challenge in it.
+      // Of another call's answer (perhaps about another project), only the challenge is useful.
       if (!first.nonce && first.request !== request) first = await requestChallenge(request, signal);
       if (!first.nonce) return first.answer;
       nonce = first.nonce;
@@ -129,7 +131,7 @@ export function createDigestSession(key: ApiKey, send: Send, attemptMs: number):
       const challenge = readDigestChallenge(header);
       if (header && !challenge) throw otherAuthentication();
       if (!challenge || !(mayBeStale || challenge.stale)) return answer;
-      // No other call has this nonce until it was accepted: none can spoil its nonce count.
+      // Until it is accepted, no other call has this nonce or can spoil its count.
       nonce = nonceOf(challenge);
       mayBeStale = false;
       answer = await sendWith(nonce, request, signal);

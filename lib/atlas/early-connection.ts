@@ -1,6 +1,6 @@
 /**
  * A connection that is opened before the first request, while the rest of the function loads and the secret is read: that
- * request then saves the round trips of TCP and TLS. Nothing is sent on it. Where it does not come about, is late, or is
+ * request then saves the round trips of TCP and TLS. Nothing is sent on it. If it fails, is late, or is
  * not needed, requests work as if it had not been tried.
  */
 
@@ -17,7 +17,6 @@ const limits = {
 
 type Early = {
   isTo(host: unknown, port: unknown): boolean;
-  /** Gives the connection up. */
   close(): void;
   /** @returns the connection, from now on the caller's; undefined where there is none */
   take(): Promise<Socket | undefined>;
@@ -31,6 +30,7 @@ export class EarlyAgent extends https.Agent {
   /** Whether a socket was opened early, and so may have died before a request got it. */
   wasEarly = (socket: Socket | null): boolean => socket !== null && socket === this.#taken;
 
+  /** Opens a connection and does not wait for it. It closes by itself where TLS is late or no request uses it. */
   connectEarly({ hostname: host, port: text }: Server): void {
     const port = Number(text || 443);
     const servername = isIP(host) ? '' : host;
@@ -39,7 +39,7 @@ export class EarlyAgent extends https.Agent {
     // Neither it nor its timers keep a process alive.
     socket.unref();
     let timer = setTimeout(close, limits.connectMs).unref();
-    // The request that opens another one meets the same error, if it is one that lasts.
+    // If the error lasts, the request that opens another connection reports it.
     socket.on('error', () => undefined);
     const isThere = new Promise<boolean>((resolve) => {
       socket.once('secureConnect', () => {

@@ -1,6 +1,6 @@
 /**
  * Sends one HTTP request and reads the whole answer, over pooled connections that survive what a Lambda does to
- * them: frozen between invocations, sockets die without a word.
+ * them: frozen between invocations, sockets die silently.
  */
 
 import http from 'node:http';
@@ -47,7 +47,7 @@ export const userAgent = ['user-agent', 'atlas-live-migration'];
 const limits = {
   /** Unpacked. What the document is made of has to fit into an event and into a state of Step Functions. */
   bodyBytes: 128 * 1024,
-  /** By the wall clock, since a frozen process has no other: after this long idle, no pooled socket is trusted. */
+  /** By the wall clock, which runs on during a freeze: after this long idle, no pooled socket is trusted. */
   idleMs: 3000,
 };
 
@@ -76,7 +76,7 @@ const decoders = new Map<string, (bytes: Buffer) => Buffer>([
   ],
 ]);
 
-/** Some servers compress whatever they are asked for. Another encoding, and bytes that are not in theirs, are a flaw. */
+/** Some servers compress without being asked. An unknown encoding, or bytes that don't match it, are a flaw. */
 function decode(body: Buffer, encoding = 'identity'): Pick<HttpAnswer, 'body' | 'flaw'> {
   let bytes: Buffer | undefined;
   try {
@@ -101,7 +101,7 @@ function connectionFailure(error: NodeJS.ErrnoException, host: string): Failure 
   const code = error.code ?? 'no code';
   return code.startsWith('HPE_')
     ? new Failure('AtlasUnexpectedAnswer', `${host} did not answer in HTTP (${code}).`)
-    : new Failure('AtlasUnavailable', `No connection to ${host}, or it broke (${code}).`);
+    : new Failure('AtlasUnavailable', `The connection to ${host} failed or broke (${code}).`);
 }
 
 const wasEarly = (agent: http.Agent, socket: Socket | null) => agent instanceof EarlyAgent && agent.wasEarly(socket);
@@ -225,6 +225,7 @@ export type HttpClient = {
   connectEarly(server: Server): void;
 };
 
+/** @param proxy for https only; undefined: Atlas is reached directly */
 export function createHttpClient(proxy: HttpsProxy | undefined): HttpClient {
   const options = { keepAlive: true };
   const plain = createPool(() => new http.Agent(options));

@@ -12,7 +12,7 @@ const limits = {
   rateLimitJitterMs: 500,
 };
 
-/** Of Atlas's 5xx, those that pass; a connection that failed has no status at all. */
+/** Atlas's temporary 5xx; a failed connection has no status. */
 const passingStatuses = [undefined, 500, 502, 503, 504];
 
 /**
@@ -25,7 +25,7 @@ const passingStatuses = [undefined, 500, 502, 503, 504];
 export function retryAfterSeconds(header: string | undefined, parameters: unknown, now: number): number {
   const text = header?.trim() ?? '';
   const fromHeader = Number(text || Number.NaN);
-  // "120, 120" where a proxy joined two headers, "60s" where a server means well.
+  // "120, 120" where a proxy joined two headers, "60s" with a unit.
   const fromDigits = Number(/^\d+/.exec(text)?.[0] ?? Number.NaN);
   const fromDate = (Date.parse(text) - now) / 1000;
   const fromBody = Array.isArray(parameters) ? Number(parameters[1] ?? Number.NaN) : Number.NaN;
@@ -39,10 +39,10 @@ export function retryAfterSeconds(header: string | undefined, parameters: unknow
  *
  * - 5xx that pass, and broken connections: three attempts in all, with full jitter (each delay is drawn evenly between
  *   nothing and a bound that doubles), so that callers who failed together don't come back together.
- * - A time-out: once, at once and on a new connection, if there is time for a whole attempt. The old connection may have
- *   died without a word.
- * - A rate limit of two seconds at most: once, with jitter on top. To wait longer inside of a function makes more
- *   execution environments out of an overload.
+ * - A time-out: one retry at once, on a new connection, if a whole attempt still fits. The old connection may have
+ *   died silently.
+ * - A rate limit of two seconds at most: once, with jitter on top. If functions wait longer, Lambda starts more
+ *   execution environments during an overload.
  *
  * @param failures of the attempts so far, the last one last
  * @param msLeft until the invocation has to answer
@@ -72,7 +72,7 @@ export function retryDelayMs(
         : undefined;
     }
     case 'AtlasUnavailable': {
-      // A refused key was an answer, and says nothing against the next attempt with another one.
+      // A refused key is an answer: it does not count against an attempt with another key.
       const attempts = failures.filter(({ name }) => name !== 'AtlasCredentialsRejected').length;
       if (attempts >= limits.attempts || !passingStatuses.includes(last.facts.atlas?.status)) return undefined;
       return within(random * limits.firstBackoffMs * 2 ** (attempts - 1), limits.leastAttemptMs);

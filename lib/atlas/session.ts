@@ -1,4 +1,4 @@
-/** What requests to Atlas are authenticated with, and how an authenticated conversation looks from outside. */
+/** What requests to Atlas are authenticated with, and the interface of an authenticated session. */
 
 import type { Caller } from '../sharing/sharing.ts';
 import type { BaseUrl } from './base-url.ts';

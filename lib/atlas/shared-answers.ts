@@ -11,7 +11,7 @@ import type { Credentials } from './session.ts';
 import { isShared, isWholeNumber, readStoredFailure, stillLimited, storedFailure } from './stored-failure.ts';
 
 const limits = {
-  /** A failure other than a rate limit is shared with those who wait for it, and with those who come until then. */
+  /** A failure other than a rate limit is shared with callers that wait, and with those that come in this time. */
   failureMs: 1000,
   /** A lease lasts for this much longer than the attempt. */
   leaseMarginMs: 1000,
@@ -54,7 +54,7 @@ type Attempt = {
 };
 
 /**
- * Makes of attempts at the answer to one question such that are shared with other callers.
+ * Wraps attempts at one question, so that other callers share them.
  *
  * @param freshnessSeconds how long before the invocation began the question may have been sent
  * @param attemptMs milliseconds for one attempt
@@ -67,7 +67,7 @@ export function shareAttempt(
 ): () => Promise<LiveMigration> {
   const { usage, deadline, beganAt } = call;
   const key = keyFor(question, credentials);
-  /** Failures after which this caller asks again: other attempts than these are wanted. */
+  /** Ids of failures after which this caller asks again: it must not get them twice. */
   const rejected = new Set<string>();
 
   const judge = ({ id, text }: Entry): Shared | undefined => {
@@ -118,7 +118,7 @@ export function shareAttempt(
     }
     rejected.add(id);
     const last = value.failures.at(-1);
-    // An attempt of another counts as one of this caller's; so do those that it counted.
+    // Another caller's attempt counts as this caller's; so do the attempts before it.
     if (from !== 'work' && last) {
       call.failures = value.failures.length > call.failures.length ? value.failures : [...call.failures, last];
     }

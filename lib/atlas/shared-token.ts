@@ -1,4 +1,4 @@
-/** An access token that all execution environments share. In the table it lies sealed. */
+/** An access token that all execution environments share. It is sealed in the table. */
 
 import { Failure } from '../core/failure.ts';
 import { createSeal, nameKey } from '../sharing/sealing.ts';
@@ -9,7 +9,7 @@ import type { Token } from './token-session.ts';
 type Shared = Token | { cameAt: number; limit: Failure };
 
 /**
- * @param identity what tokens are shared under, beside the client secret
+ * @param identity what identifies a token, with the client secret
  * @param attemptMs milliseconds for one attempt at an answer, in which a token is asked for
  * @returns asks for a token, or gets one that another has asked for; throws what asking throws, and a rate limit of the token
  *   endpoint that another has met
@@ -57,7 +57,7 @@ export function createTokenSharing(share: Share, identity: string[], clientSecre
       const stored = 'limit' in value ? { ...value, limit: storedFailure(value.limit) } : value;
       return { value, text: seal(JSON.stringify(stored)) };
     };
-    // Asked for inside of an attempt: who waits for a token still has time to ask with it, also after a lease whose holder died.
+    // Part of an attempt: a caller that waits for a token keeps time to use it, also after the lease of a holder that died.
     const task = { ...caller, key, workMs: attemptMs / 4, leaseMs: attemptMs / 2, judge, work };
     const { value, from } = await share<Shared>(task);
     if ('limit' in value) throw value.limit;

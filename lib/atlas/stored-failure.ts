@@ -1,4 +1,4 @@
-/** Failures of Atlas as they lie in an entry that is shared: what may be shared, in JSON and back, judged as what comes from outside. */
+/** Failures of Atlas in a shared entry: which ones may be shared, and their JSON, which is validated like any outside input. */
 
 import type { FailureName } from '#contract';
 import { Failure, failureNames } from '../core/failure.ts';
@@ -13,6 +13,7 @@ export const isShared = (name: unknown): name is FailureName => sharedNames.has(
 
 export const isWholeNumber = (value: unknown): value is number => Number.isSafeInteger(value);
 
+/** What of a failure is stored: its name, its detail and its facts, and neither cause nor stack. */
 export const storedFailure = ({ name, message, facts }: Failure): object => ({ name, detail: message, ...facts });
 
 /** @throws where it is no failure that may be shared */

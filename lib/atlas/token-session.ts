@@ -40,7 +40,7 @@ function readToken(answer: HttpAnswer, now: number): { accessToken: string; expi
     throw failureFrom(reading, 'AtlasCredentialsRejected', 'Atlas refuses the service account that is in the secret');
   }
   if (status === 403 && isTokenLimit(content)) {
-    throw failureFrom(reading, 'AtlasRateLimited', 'Atlas lets no more access tokens of this service account live', {
+    throw failureFrom(reading, 'AtlasRateLimited', 'This service account has too many valid access tokens in Atlas', {
       retryAfterSeconds: limits.tokenLimitSeconds,
     });
   }

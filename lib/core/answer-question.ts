@@ -39,6 +39,8 @@ export type AnswerQuestion = (question: Question, call: Call) => Promise<LiveMig
 /**
  * A refused key stops the question, unless the secret holds another one by now: it may have been rotated, even twice while
  * one question is answered.
+ *
+ * @param askAtlas fails with `AtlasCredentialsRejected` where Atlas refuses the credentials
  */
 export function createAnswerQuestion<Credentials>(
   credentials: CredentialsSource<Credentials>,

@@ -30,9 +30,9 @@ export type Usage = {
   /** Reads of the secret that this invocation waited for. */
   secretReads: number;
   secretMs: number;
-  /** Why a secret past its age was used on; null where none was. */
+  /** Why an expired secret was still used; null if none was. */
   staleSecret: FailureName | null;
-  /** Whether the secret of a project that is answered with `ProjectNotFound` was denied: a broken policy looks the same. */
+  /** Whether `ProjectNotFound` comes from a denied secret, which may also be a broken policy. */
   secretDenied: boolean;
 };
 
@@ -88,7 +88,7 @@ export const tableUseOf = (usage: Usage) => ({
   },
 });
 
-/** Runs `work` and adds the milliseconds that it took, well or badly, to one figure of the usage. */
+/** Runs `work` and adds its milliseconds, failed or not, to one figure of the usage. */
 export async function timed<T>(usage: Usage, figure: 'atlasMs' | 'secretMs', work: () => Promise<T>): Promise<T> {
   const start = performance.now();
   try {

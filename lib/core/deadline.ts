@@ -11,7 +11,10 @@ export type Deadline = {
   msLeft(): number;
 };
 
-/** @param remainingMs milliseconds until the function is ended; a part is kept for the answer itself */
+/**
+ * @param remainingMs milliseconds until the function is ended; a part is kept for the answer itself
+ * @throws TypeError where it is no number, as from an event source that has no clock
+ */
 export function startDeadline(remainingMs: number): Deadline {
   if (!Number.isFinite(remainingMs)) throw new TypeError('the remaining time is not a number');
   const end = performance.now() + remainingMs - limits.answerMs;
@@ -32,7 +35,7 @@ export async function within<T>(
   if (ms <= 0) throw tooLate();
   const controller = new AbortController();
   return new Promise<T>((resolve, reject) => {
-    // Before the work begins: of two limits that end at the same time, that of the caller comes before that of the work.
+    // Set before the work begins: if both limits end at the same time, the caller's fires first.
     const timer = setTimeout(() => {
       const failure = tooLate();
       reject(failure);

@@ -11,7 +11,7 @@ export const knownStatuses = ['NEW', 'WORKING', 'FAILED', 'COMPLETE', 'EXPIRED']
 /** The statuses that don't change any more. */
 export const terminalStatuses: readonly LiveMigrationStatus[] = ['FAILED', 'COMPLETE', 'EXPIRED'];
 
-/** An int64 above 2^53 was already rounded when JSON was parsed: better no figure than a wrong one. */
+/** An int64 above 2^53 was already rounded by JSON.parse, so null is returned. */
 function safeNumber(value: unknown): number | null {
   const number = typeof value === 'string' && /^\d+$/.test(value) ? Number(value) : value;
   return typeof number === 'number' && Math.abs(number) <= Number.MAX_SAFE_INTEGER ? number : null;

@@ -1,4 +1,4 @@
-/** What a caller may ask, judged before anything leaves the function. */
+/** What a caller may ask, checked before anything leaves the function. */
 
 import { Failure } from './failure.ts';
 
@@ -12,14 +12,14 @@ export type Question = {
   envelope?: boolean;
 };
 
-/** The question's fields as they came in, not yet judged. */
+/** The question's fields as they came in, not yet checked. */
 export type Fields = { [field in keyof Question]?: unknown };
 
 const flags = ['pretty', 'envelope'] as const;
 
 /**
- * Judges the fields of a request. Ids are in lower case, as Atlas writes them: an access policy on the path has judged
- * them as they are, and would be passed by with capitals. Flags are `true` or `false` in any case.
+ * Checks the fields of a request. Ids are in lower case, as Atlas writes them: capitals would bypass an access policy
+ * on the path. Flags are `true` or `false` in any case.
  *
  * @throws Failure `InvalidRequest`, which lists every field at fault.
  */

@@ -1,5 +1,5 @@
 /**
- * What the function begins before the rest of it is loaded, so that the network is at work meanwhile: it imports nothing
+ * What the function begins before the rest of it is loaded, so that loading and the network overlap: it imports nothing
  * that takes long to load.
  */
 

@@ -1,4 +1,4 @@
-/** The function's environment, judged once, when the function starts. */
+/** The function's environment, checked once, when the function starts. */
 
 import { type BaseUrl, baseUrlRule, readBaseUrl } from '../atlas/base-url.ts';
 import { type HttpsProxy, proxyRule, readProxy } from '../proxy.ts';
@@ -41,7 +41,7 @@ export function readConfiguration(environment: NodeJS.ProcessEnv): Configuration
   const secretId = environment['ATLAS_SECRET_ID'] ?? '';
   if (!secretId) problems.push('ATLAS_SECRET_ID must name the secret that holds the Atlas key');
   else if (/[{}]/.test(secretId.replaceAll('{groupId}', ''))) {
-    problems.push('ATLAS_SECRET_ID may hold no other placeholder than {groupId}');
+    problems.push('ATLAS_SECRET_ID may contain no placeholder other than {groupId}');
   }
 
   const baseUrlText = environment['ATLAS_BASE_URL'];

@@ -18,7 +18,7 @@ type Door = { name: DoorName; fields: Fields };
 
 const objectOf = (value: unknown): JsonObject => (isObject(value) ? value : {});
 
-/** All the values that a REST API got for a parameter, if they say the same: `queryStringParameters` has only the last. */
+/** A parameter's value; all its values where a REST API got different ones: `queryStringParameters` has only the last. */
 function onlyValue(event: JsonObject, name: string): unknown {
   const all: unknown = objectOf(event['multiValueQueryStringParameters'])[name];
   const last = objectOf(event['queryStringParameters'])[name];
@@ -80,7 +80,7 @@ function httpFailure(failure: Failure, requestId: string): APIGatewayProxyResult
 }
 
 /**
- * Middy's adapter for the three doors. The handler behind it gets the judged question instead of the event and
+ * Middy's adapter for the three doors. The handler behind it gets the valid question instead of the event and
  * returns the document; it, and all middlewares behind this one, may throw anything.
  */
 export function doors(): MiddlewareObj<Question, unknown, Error, InvocationContext> {
@@ -112,7 +112,7 @@ export function doors(): MiddlewareObj<Question, unknown, Error, InvocationConte
           ? error
           : new Failure(
               'InternalError',
-              'An unexpected error happened in this service; its log has more.',
+              'An unexpected error happened in this service; see its log.',
               {},
               { cause: error },
             );

@@ -33,7 +33,7 @@ export function invocationLog(logger: Logger): MiddlewareObj<Question, unknown, 
     const failure = error instanceof Failure ? error : undefined;
     const { startedAt, atlasMs, secretMs, staleSecret, secretDenied, ...more } = call.usage;
     const { askedAt: _, answerFrom, tableUsed: __, tableDelayMs: ___, tableFailure, ...counts } = more;
-    // Powertools' own names for the first two; it would keep them in the logger, where concurrent calls mix them up.
+    // The first two are set here: Powertools would keep them in the logger, where concurrent calls mix them up.
     logger[failure ? levelOf(failure.name) : 'info']('live migration asked for', {
       function_request_id: awsRequestId,
       cold_start: invocation.cold,
@@ -56,7 +56,7 @@ export function invocationLog(logger: Logger): MiddlewareObj<Question, unknown, 
 
   return {
     before: ({ context }) => {
-      // Before anything can fail, so that the end of the invocation can be told in any case.
+      // Before anything can fail, so that the log line can always be written.
       context.invocation = { cold };
       cold = false;
       context.call = startCall(0);

@@ -17,7 +17,7 @@ export const namespace = 'AtlasLiveMigration';
  * |---|---|---|
  * | Requests, SecretReads | count | none; and outcome; and door |
  * | Unanswered | count | as above; only for failures that can pass by themselves, and where a project's secret was denied |
- * | StaleSecret | count | as above; only where a secret past its age was used on |
+ * | StaleSecret | count | as above; only where an expired secret was still used |
  * | AtlasLatency | milliseconds, retries included | as above; only where Atlas was asked |
  * | AtlasRequests | count, challenges included | as above; only where Atlas was asked |
  * | TokenRequests | count | as above; only where an access token was asked for |

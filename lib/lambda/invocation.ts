@@ -23,6 +23,8 @@ export function tryToWrite(write: () => void): void {
   try {
     write();
   } catch (error) {
-    console.error(`An invocation could not be written about (${error instanceof Error ? error.name : typeof error}).`);
+    console.error(
+      `The log or metrics of an invocation could not be written (${error instanceof Error ? error.name : typeof error}).`,
+    );
   }
 }

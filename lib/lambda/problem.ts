@@ -3,6 +3,10 @@
 import type { Problem } from '#contract';
 import { type Failure, kindOf } from '../core/failure.ts';
 
+/**
+ * @param requestId Lambda's, which the log line has as `function_request_id`
+ * @returns the members of RFC 9457, section 3.1, and our own extensions (section 3.2)
+ */
 export function toProblem({ name, message, facts }: Failure, requestId: string): Problem {
   const { status, title, retryable } = kindOf(name);
   return {

@@ -42,7 +42,7 @@ export function readSecret(text: string, secretId: string, override: BaseUrl | u
   const pair = (names: readonly [string, string]): [string, string] | undefined => {
     const [one, other] = [textOf(names[0]), textOf(names[1])];
     if (!one || !other) return undefined;
-    // They are put into headers: a line break or a letter that no header can hold is a slip in the secret.
+    // They are put into headers: a line break or another invalid character is an error in the secret.
     if (!/^[\x21-\x7e]+$/.test(one + other)) throw invalid('has a key with characters that no Atlas key has');
     return [one, other];
   };
@@ -53,9 +53,9 @@ export function readSecret(text: string, secretId: string, override: BaseUrl | u
       throw invalid(`has a baseUrl that cannot be used: it ${baseUrlRule}`);
     }
     const government = [true, 'true'].includes(fields.get('ismongodbgovcloud') as boolean | string);
-    const judged = readBaseUrl(textOf('baseurl') || (government ? governmentOrigin : commercialOrigin));
-    if (!judged) throw invalid(`has a baseUrl that cannot be used: it ${baseUrlRule}`);
-    return judged;
+    const read = readBaseUrl(textOf('baseurl') || (government ? governmentOrigin : commercialOrigin));
+    if (!read) throw invalid(`has a baseUrl that cannot be used: it ${baseUrlRule}`);
+    return read;
   };
 
   const account = pair(serviceAccountPair);

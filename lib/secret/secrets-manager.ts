@@ -16,7 +16,7 @@ const limits = {
 const passing =
   /Throttl|TooManyRequests|LimitExceeded|SlowDown|Expired|Signature|UnrecognizedClient|InvalidClientToken|TooSkewed|Internal|Unavailable/;
 
-/** For a secret that does not exist, AWS says the one or the other, depending on the policy of who asks. */
+/** For a secret that does not exist, AWS returns either error, depending on the caller's policy. */
 const unreadable = /^(ResourceNotFound|AccessDenied)(Exception)?$/;
 
 /** A secret that does not exist, or that the function may not read. */
@@ -24,7 +24,7 @@ export class UnreadableSecret extends Failure {
   readonly denied: boolean;
 
   constructor(secretId: string, awsName: string) {
-    super('SecretInvalid', `Secrets Manager does not hand out the secret ${secretId} (${awsName}).`);
+    super('SecretInvalid', `Secrets Manager does not return the secret ${secretId} (${awsName}).`);
     this.denied = awsName.startsWith('AccessDenied');
   }
 }
@@ -33,20 +33,21 @@ function failureFor(error: unknown, secretId: string): Failure {
   if (error instanceof ProxyFailure) {
     return new Failure(
       'SecretUnavailable',
-      `Secrets Manager could not be asked for the secret ${secretId} ${error.message}.`,
+      `The secret ${secretId} could not be read from Secrets Manager ${error.message}.`,
     );
   }
   const { name = 'Error', $metadata } = error as { name?: string; $metadata?: { httpStatusCode?: number } };
   const status = $metadata?.httpStatusCode ?? 0;
   if (unreadable.test(name)) return new UnreadableSecret(secretId, name);
   return status >= 400 && status < 500 && !passing.test(name)
-    ? new Failure('SecretInvalid', `Secrets Manager does not hand out the secret ${secretId} (${name}).`)
-    : new Failure('SecretUnavailable', `Secrets Manager could not be asked for the secret ${secretId} (${name}).`);
+    ? new Failure('SecretInvalid', `Secrets Manager does not return the secret ${secretId} (${name}).`)
+    : new Failure('SecretUnavailable', `The secret ${secretId} could not be read from Secrets Manager (${name}).`);
 }
 
-/** @throws Failure `SecretUnavailable` or `SecretInvalid` */
+/** @throws Failure `SecretUnavailable` or `SecretInvalid`; `UnreadableSecret` where there is none, or access is denied */
 export type ReadSecretText = (secretId: string, signal: AbortSignal) => Promise<string>;
 
+/** @param proxy for https; undefined: Secrets Manager is reached directly */
 export function createSecretReader(proxy: HttpsProxy | undefined): ReadSecretText {
   const client = new SecretsManagerClient({
     maxAttempts: limits.attempts,

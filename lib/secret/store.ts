@@ -11,7 +11,7 @@ import { singleFlight } from '../single-flight.ts';
 import { type ReadSecretText, UnreadableSecret } from './secrets-manager.ts';
 
 const limits = {
-  /** Secrets Manager takes some 20 ms; one reading, and a call that has no credentials at all, waits this long. */
+  /** Secrets Manager takes about 20 ms. The limit of one read, and of a call without any credentials. */
   readMs: 3000,
   /** A call that still has old credentials waits less. */
   refreshMs: 1000,
@@ -75,7 +75,7 @@ export function createCredentialsStore(
   const missingProjects = new Map<string, { since: number; denied: boolean }>();
   const projectNotFound = (groupId: string, denied: boolean, { usage }: Call) => {
     usage.secretDenied = denied;
-    return new Failure('ProjectNotFound', `There is no Atlas key for project ${groupId} here.`);
+    return new Failure('ProjectNotFound', `This service has no Atlas key for project ${groupId}.`);
   };
 
   /** A project whose own secret cannot be read is not found, and remembered as such; any other error stays. */
@@ -98,7 +98,7 @@ export function createCredentialsStore(
     return timed(usage, 'secretMs', () => within(ms, tooLate, (signal) => readShared(id, signal)));
   };
 
-  /** Whether something was so short a while ago that Secrets Manager is not asked again. */
+  /** Whether `past` is so recent that Secrets Manager is not asked again. */
   const isCooling = (past: { since: number } | undefined) => {
     const age = past ? Date.now() - past.since : Number.NaN;
     return age >= 0 && age < limits.cooldownMs;
@@ -147,7 +147,7 @@ export function createCredentialsStore(
           if (!(error instanceof OutOfTime)) entry.stale = { since: Date.now(), failure: error };
         }
       }
-      // Better an old key, which Atlas may well take, than none.
+      // Use the old key: Atlas may still accept it.
       call.usage.staleSecret = reason;
       return held.credentials;
     },
@@ -174,7 +174,7 @@ export function createCredentialsStore(
       const refusedAt = performance.now();
       try {
         const { askedAt } = await read(id, limits.readMs, call);
-        // A reading that others had begun before may have missed the rotation because of which the key was refused.
+        // A read that began before the refusal may have missed the rotation that caused it.
         if (!other() && askedAt < refusedAt) await read(id, limits.readMs, call);
       } catch (error) {
         if (error instanceof Failure && !(error instanceof OutOfTime)) rememberRenewal(error);

@@ -1,8 +1,11 @@
-/** What the store must not show: names of keys, and entries that only those can open who have the same secret. */
+/** Protects the store: hides the names of keys, and encrypts entries for holders of the same secret. */
 
 import { createCipheriv, createDecipheriv, createHmac, hkdfSync, randomBytes } from 'node:crypto';
 
-/** Who reads the store learns nothing from a key, and who has another secret never comes upon it. */
+/**
+ * The key of an entry: HMAC-SHA-256 of its parts under the secret. It tells a reader of the store nothing, and no other secret
+ * gives the same key.
+ */
 export const nameKey = (secret: string, parts: string[]): string =>
   createHmac('sha256', secret).update(JSON.stringify(parts)).digest('base64url');
 

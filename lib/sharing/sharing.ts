@@ -1,8 +1,8 @@
 /**
  * Work that many processes want done is done by one of them; the others get its result. A result is an entry in a store that
  * all of them read. A process that finds no entry that is good enough takes a lease on the key, works, and writes an entry;
- * a process that finds another's lease waits and reads again. That loop is all: what the work is, and what makes an entry
- * good, the caller knows.
+ * a process that finds another's lease waits and reads again. The caller defines the work, and decides which entries are
+ * good enough.
  */
 
 import { randomUUID } from 'node:crypto';
@@ -12,16 +12,16 @@ import { remember } from '../remember.ts';
 const limits = {
   /** One call of the store, with its own second attempt. */
   storeMs: 2200,
-  /** What the store may delay one caller by, in all its calls; a call is late from the second figure on. */
+  /** The most that the store may delay one caller; a call counts as late after the second figure. */
   budgetMs: 2700,
   usualMs: 100,
   /** A caller without time may still use this much, so that it can read an entry and give a lease back. */
   graceMs: 200,
-  /** A store that does not answer in less time than this may be well. */
+  /** With less time than this, a silent store may still be healthy. */
   leastStoreMs: 1000,
   /** After a failure, the store is left alone for this long. */
   pauseMs: 10_000,
-  /** Between two readings of a caller that waits; grows to the second figure, since a partition bears 3,000 readings a second. */
+  /** Between two readings of a caller that waits; grows to the second figure, since a partition allows 3,000 reads a second. */
   pollMs: 100,
   longestPollMs: 300,
   /** A broken item may refuse every lease although no process holds one. */
@@ -80,7 +80,7 @@ export type Task<T> = Caller & {
   leaseMs: number;
   /** @returns undefined where the entry is not good enough for this caller */
   judge(entry: Entry): T | undefined;
-  /** Does the work. What it throws is this caller's alone; what others shall know as well, it returns. */
+  /** Does the work. What it throws stays with this caller; what it returns is shared. */
   work(): Promise<{ value: T; text: string }>;
 };
 
@@ -90,7 +90,11 @@ class TooLate extends Error {
   override readonly name = 'TimeoutError';
 }
 
-/** @param opening the store, which is opened while the rest of the process starts */
+/**
+ * @param opening the store, which is opened while the rest of the process starts
+ * @returns a function that does a task or takes its result from memory or the store; a failure of the store is never one of
+ *   the caller
+ */
 export function createSharing(opening: Promise<Store>, clock: Clock) {
   const memory = new Map<string, Entry>();
   /** The work of this process by key; each promise tells whether there is an entry of it. */
@@ -122,7 +126,7 @@ export function createSharing(opening: Promise<Store>, clock: Clock) {
       done();
       return result;
     } catch (error) {
-      // A caller in a hurry says nothing about the store.
+      // Too little time: the store may be healthy.
       if (error instanceof TooLate && spareMs < Math.min(budgetMs, limits.leastStoreMs)) return undefined;
       pausedAt = clock.now();
       done(error);

@@ -21,7 +21,11 @@ const limits = {
   keptMs: 86_400_000,
 };
 
-/** @param proxy for https */
+/**
+ * @param TableName a table whose only key is the text `key`
+ * @param proxy for https; undefined: DynamoDB is reached directly
+ * @returns a store, whose calls throw the SDK's errors
+ */
 export function openTable(TableName: string, proxy: HttpsProxy | undefined): Store {
   const client = new DynamoDBClient({
     maxAttempts: limits.attempts,

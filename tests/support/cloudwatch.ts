@@ -140,7 +140,7 @@ function calculate(text: string, count: number, series: Record<string, Values>):
   return evaluate(expression);
 }
 
-/** How many windows more than it evaluates are read, for DIFF: CloudWatch reads more, too. */
+/** Extra windows to read for DIFF, as CloudWatch does. */
 const MORE = 9;
 /** After so many minutes, nothing comes late any more, and what a window has is not calculated again. */
 const SETTLED = 15;

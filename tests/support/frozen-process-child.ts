@@ -1,4 +1,4 @@
-/** The child of `frozen-process.ts`: asks as often as it is told to, all at once, and sends what came of it. */
+/** The child of `frozen-process.ts`: makes that many calls at once, and sends their outcomes. */
 
 import { demoGroupId, demoIds } from '../../embedded/demo-migrations.ts';
 import { lambdaContext } from '../../embedded/lambda-invoke.ts';

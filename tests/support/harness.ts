@@ -1,6 +1,6 @@
 /**
  * The product as Lambda runs it, beside an embedded Atlas and Secrets Manager: the real handler with the real SDK and
- * real sockets. Tests turn the knobs of the embedded servers and come in through the doors.
+ * real sockets. Tests set fields of the embedded servers and call through the doors.
  */
 
 import { readFileSync } from 'node:fs';

@@ -9,7 +9,6 @@ const says = (reply: Reply) => () => {
   atlas.reply = () => reply;
 };
 
-/** How each failure is brought about; a bad request takes nothing but itself. */
 const scenarios: Record<FailureName, () => void> = {
   InvalidRequest: () => undefined,
   ProjectNotFound: says(atlasError(404, 'GROUP_NOT_FOUND')),
@@ -38,5 +37,5 @@ const scenarios: Record<FailureName, () => void> = {
   },
 };
 
-/** A bad request takes nothing but itself; everything else is arranged here, once all was well. */
+/** Sets up the failure, after `allIsWell`; a bad request needs no set-up. */
 export const bringAbout = (name: FailureName): void => scenarios[name]();
