@@ -59,7 +59,7 @@ describe('an internal app that signs', () => {
   test.each([
     [404, problem, 'ProjectNotFound', 'Atlas does not know it.'],
     [403, { message: 'Forbidden' }, 'Error', 'HTTP 403: {"message":"Forbidden"}'],
-  ])('in TypeScript, tells a %i', async (status, body, name, message) => {
+  ])('in TypeScript, throws an Error that explains a %i', async (status, body, name, message) => {
     const { url } = await startGateway({ status, body });
     const { getLiveMigration } = await import('../docs/examples/ask-over-https.ts');
     await expect(getLiveMigration(url, 'us-east-1', groupId, liveMigrationId)).rejects.toMatchObject({ name, message });

@@ -67,12 +67,12 @@ describe.each(doorNames)('through %s', (door) => {
     ['all fields', entity],
     ['the least of fields', { _id: liveMigrationId }],
     ['a lag too great', { ...entity, lagTimeSeconds: 2 ** 60 }],
-  ])('a document from %s', async (_, sent) => {
+  ])('a document from %s passes its schema', async (_, sent) => {
     atlas.reply = () => ({ status: 200, body: sent });
     expectValid('LiveMigration', ((await doors[door](handler)) as { document: unknown }).document);
   });
 
-  test.each(failureNames)('%s', async (name) => {
+  test.each(failureNames)('%s passes the schema of its form', async (name) => {
     bringAbout(name);
     const asked = name === 'InvalidRequest' ? { groupId: 'x' } : {};
     const outcome = (await doors[door](await coldStart({ ATLAS_TIMEOUT_MS: '400' }), asked)) as {
@@ -104,7 +104,7 @@ describe('the input of the wait: the schema and the state machine agree', () => 
     [{ giveUpAfterSeconds: 7_776_001 }, false],
     [{ pollSeconds: '60' }, false],
     [{ groupId: undefined }, false],
-  ])('%j: %s', async (more, expected) => {
+  ])('%j is accepted: %s', async (more, expected) => {
     const input = JSON.parse(JSON.stringify({ ...ids, ...more }));
     expect(accepts(input)).toBe(expected);
     const { ending } = await wait({ atlas: () => says('COMPLETE') }, input);

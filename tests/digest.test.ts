@@ -60,13 +60,16 @@ describe('the examples of RFC 7616, section 3.9.1', () => {
 });
 
 describe('challenges', () => {
-  test.each(Object.keys(challengeForms) as (keyof typeof challengeForms)[])('%s', async (form) => {
-    atlas.challenge = form;
-    const handler = await coldStart();
-    for (let call = 1; call <= 3; call += 1) expect(await ask(handler)).toEqual({ document });
-    expect(atlas.refusals).toEqual([]);
-    expect(atlas.counters).toMatchObject({ requests: 4, challenges: 1, authenticated: 3, connections: 1 });
-  });
+  test.each(Object.keys(challengeForms) as (keyof typeof challengeForms)[])(
+    '%s: one challenge for three calls',
+    async (form) => {
+      atlas.challenge = form;
+      const handler = await coldStart();
+      for (let call = 1; call <= 3; call += 1) expect(await ask(handler)).toEqual({ document });
+      expect(atlas.refusals).toEqual([]);
+      expect(atlas.counters).toMatchObject({ requests: 4, challenges: 1, authenticated: 3, connections: 1 });
+    },
+  );
 
   test.each([
     ['Basic only', 'Basic realm="MMS Public API"'],
@@ -190,7 +193,7 @@ describe('a nonce', () => {
     expect(new Set(clientNonces).size).toBe(2);
   });
 
-  test('that was fresh and is stale all the same is replaced once more', async () => {
+  test('that is new but already stale is replaced once more', async () => {
     let first = true;
     atlas.intercept = (request) => {
       if (request.headers.authorization && first) {
@@ -322,13 +325,13 @@ describe('what digest-fetch would misread', () => {
   test.each([
     ['with qop', true],
     ['without qop', false],
-  ])('a nonce that holds qop=, %s', async (_, qop) => {
+  ])('a nonce that holds qop= is answered right, %s', async (_, qop) => {
     atlas.challenge = form('MMS Public API', 'k3Zr9aBBqop=', undefined, qop);
     expect(await ask(await coldStart())).toEqual({ document });
     expect(secretsManager.counters.reads).toBe(1);
   });
 
-  test('realms, nonces and opaques of all printable characters, quotes and backslashes included', async () => {
+  test('realms, nonces and opaques of any printable characters are answered right', async () => {
     const printable = fc.string({
       unit: fc.integer({ min: 0x20, max: 0x7e }).map((code) => String.fromCharCode(code)),
     });

@@ -74,6 +74,19 @@ test('every command that packages the service does so with the parameters that i
   }
 });
 
+test('every test that docs/reliability.md names is there', () => {
+  const tests = globSync('tests/*.test.ts', { cwd: root }).map(read).join();
+  const tables = [...read('docs/reliability.md').matchAll(/^\|[^\n]*\| test \|\n\|[-|]+\|\n((?:\|.*\n)+)/gm)];
+  const rows = tables.flatMap(([, table = '']) => table.trim().split('\n'));
+  expect(rows.length).toBeGreaterThan(40);
+  for (const row of rows) {
+    const named = row.split('|').at(-2) ?? '';
+    // In backticks is the name of a file.
+    const parts = named.split(/[;…]|`[^`]*`/).map((text) => text.trim());
+    for (const part of parts) expect(tests.includes(part), part).toBe(true);
+  }
+});
+
 test('every link leads to a file, and to a heading in it', () => {
   for (const document of documents) {
     for (const [, target = ''] of read(document).matchAll(/\]\((?!https?:)([^)]+)\)/g)) {

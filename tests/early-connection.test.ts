@@ -132,7 +132,7 @@ describe.skipIf(!certificate)('the early connection', () => {
     expect(output.lines().at(-1)).toMatchObject({ attempts: 1, atlasRequests: 2 });
   });
 
-  test('reset while the process was frozen', async () => {
+  test('reset while the process was frozen: the call is answered', async () => {
     const way = await startWay();
     const folder = mkdtempSync(join(tmpdir(), 'atlas-live-migration-'));
     writeFileSync(join(folder, 'certificate.pem'), certificate?.cert ?? '');
@@ -149,7 +149,7 @@ describe.skipIf(!certificate)('the early connection', () => {
     rmSync(folder, { recursive: true });
   });
 
-  test('not trusted after a long freeze', async () => {
+  test('is not trusted after a long freeze', async () => {
     const way = await startWay();
     const opened = way.next();
     const handler = await coldStart({ ATLAS_BASE_URL: way.url });
@@ -159,7 +159,7 @@ describe.skipIf(!certificate)('the early connection', () => {
     expect(way.connections).toHaveLength(2);
   });
 
-  test('refused: as if it had not been tried', async () => {
+  test('refused: the first question opens its own', async () => {
     const free = await freePort();
     const handler = await coldStart({ ATLAS_BASE_URL: `https://localhost:${free}/api/atlas/v1.0` });
     // The refusal is there before the server is.

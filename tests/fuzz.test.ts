@@ -117,7 +117,7 @@ const reply = fc.record({
   ),
 });
 
-test('whatever Atlas answers', async () => {
+test('whatever Atlas answers, callers get a document or a failure of the contract', async () => {
   await fc.assert(
     fc.asyncProperty(reply, fc.constantFrom(...doorNames), async (made, door) => {
       atlas.reply = () => made;
@@ -128,7 +128,7 @@ test('whatever Atlas answers', async () => {
   );
 });
 
-test('whatever Atlas challenges with', async () => {
+test('whatever Atlas challenges with, callers get a failure of the contract', async () => {
   const part = fc.constantFrom(
     'Digest ',
     'Basic ',
@@ -162,7 +162,7 @@ test('whatever Atlas challenges with', async () => {
   );
 });
 
-test('whatever comes in as an event', async () => {
+test('whatever comes in as an event, the answer is a document or a failure of the contract', async () => {
   const eventLike = fc.oneof(
     anything,
     fc.record({ groupId: field(groupId), liveMigrationId: field(liveMigrationId) }, { requiredKeys: [] }),
@@ -191,7 +191,7 @@ test('whatever comes in as an event', async () => {
   );
 });
 
-test('whatever field of a real event is changed', async () => {
+test('whatever field of a real event is changed, it is answered or refused as InvalidRequest', async () => {
   const names = ['http-api-pretty-envelope', 'rest-api-pretty-envelope', 'step-functions-task'];
   atlas.reply = () => ({ status: 200, body: entity });
   await fc.assert(

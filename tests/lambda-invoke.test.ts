@@ -110,7 +110,7 @@ describe('the function is found by', () => {
 
 const cli = spawnSync('aws', ['--version'], { encoding: 'utf8' });
 
-test.skipIf(!cli.stdout)('the command of docs/callers.md, with the AWS CLI', async () => {
+test.skipIf(!cli.stdout)('the command of docs/callers.md gets the document, with the AWS CLI', async () => {
   const page = readFileSync(new URL('../docs/callers.md', import.meta.url), 'utf8');
   const [shown = ''] = /export AWS_ENDPOINT_URL.*?answer\.json/s.exec(page) ?? [];
   const command = shown

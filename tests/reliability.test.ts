@@ -82,7 +82,7 @@ describe('time: the answer leaves before the function is ended', () => {
     expect(await ask(await coldStart({ ATLAS_TIMEOUT_MS: '100' }))).toEqual(timedOut);
   });
 
-  test('a secret that hangs', async () => {
+  test('a secret that hangs is SecretUnavailable', async () => {
     secretsManager.intercept = () => true;
     expect(await ask(await coldStart(), 'direct', {}, 700)).toMatchObject({
       failure: 'SecretUnavailable',
@@ -90,14 +90,14 @@ describe('time: the answer leaves before the function is ended', () => {
     });
   });
 
-  test('an invocation that has no time at all, which leaves the read under way to the next one', async () => {
+  test('an invocation without any time fails, and the next one uses its read', async () => {
     const handler = await coldStart();
     expect(await ask(handler, 'direct', {}, 100)).toMatchObject({ failure: 'SecretUnavailable' });
     expect(await ask(handler)).toEqual({ document });
     expect(secretsManager.counters.reads).toBe(1);
   });
 
-  test('who gives up does not take the others with it', async () => {
+  test('a caller that gives up does not end the others', async () => {
     const held: (() => void)[] = [];
     secretsManager.intercept = (request, response) => {
       held.push(() => {
@@ -155,7 +155,7 @@ describe('time: the answer leaves before the function is ended', () => {
     test('for the secret', async () => {
       const hung = hangFirst();
       secretsManager.intercept = hung.isFirst;
-      // Not the time-outs of the SDK, which would ask again by itself.
+      // The SDK's time-outs stay real: else it would ask again.
       const handler = await coldStart();
       await hung.came;
       vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] });
@@ -169,7 +169,7 @@ describe('time: the answer leaves before the function is ended', () => {
     });
   });
 
-  test('who gives up does not throw away the reading that others began meanwhile', async () => {
+  test('a caller that gives up does not drop the read that others began meanwhile', async () => {
     const came = [Promise.withResolvers<void>(), Promise.withResolvers<void>()] as const;
     const answers: (() => void)[] = [];
     secretsManager.intercept = (request, response) => {
@@ -352,7 +352,7 @@ describe('connections', () => {
     expect(await ask(await coldStart())).toEqual({ document });
   });
 
-  test('a switch of protocols that was not asked for', async () => {
+  test('a protocol switch that was not requested is AtlasUnexpectedAnswer', async () => {
     answerRaw((_response, socket) =>
       socket.write('HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n'),
     );
@@ -362,7 +362,7 @@ describe('connections', () => {
     });
   });
 
-  test('an answer that is no HTTP', async () => {
+  test('an answer that is no HTTP is AtlasUnexpectedAnswer', async () => {
     answerRaw((_response, socket) => socket.end('SSH-2.0-OpenSSH_9.6\r\n'));
     expect(await ask(await coldStart())).toMatchObject({
       failure: 'AtlasUnexpectedAnswer',

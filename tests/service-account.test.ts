@@ -29,7 +29,7 @@ describe('a service account', () => {
     ['clientId and clientSecret', { clientId, clientSecret }],
     ['as Terraform writes it', { client_id: clientId, client_secret: clientSecret }],
     ['wins over a whole API key', { publicKey: 'wrong', privateKey: 'wrong', clientId, clientSecret }],
-  ])('%s', async (_, secret) => {
+  ])('%s: one request for a token and one question', async (_, secret) => {
     secretsManager.secrets[secretId] = JSON.stringify(secret);
     expect(await ask(await coldStart())).toEqual({ document });
     expect(atlas.counters).toMatchObject({ requests: 2, tokens: 1, challenges: 0, connections: 1 });
@@ -136,7 +136,7 @@ describe('a service account', () => {
       { status: 200, body: { access_token: 'a\r\nb', expires_in: 3600 } },
       'AtlasUnexpectedAnswer',
     ],
-  ])('the token request gets %s', async (_, { status, body }, failure) => {
+  ])('a failure of the token request has its own name: %s', async (_, { status, body }, failure) => {
     atlas.intercept = (request, response) => {
       if (request.url !== '/api/oauth/token') return false;
       response.writeHead(status).end(typeof body === 'string' ? body : JSON.stringify(body));

@@ -150,7 +150,7 @@ test('ready for cutover is 0 where that was waited for', async () => {
 test.each([
   ['FAILED', 3],
   ['EXPIRED', 4],
-])('%s is %i, with the document', async (status, expected) => {
+])('%s ends with exit code %i and the document', async (status, expected) => {
   atlasSays({ status });
   const { code, out, err } = await wait();
   expect(code).toBe(expected);
@@ -324,7 +324,7 @@ test.each([
   [['--stage', 'a b'], '--stage must be the name of a stage.'],
   [['--stage', 'prod', liveMigrationId], '--group-id is needed with --stage.'],
   [['--stage', 'prod', '--group-id', groupId], 'An ID is needed with --stage.'],
-])('%j is 2, and the last line names the field', async (args, sentence) => {
+])('%j ends with exit code 2, and the last line names the field', async (args, sentence) => {
   const child = start(args);
   const [code] = await once(child, 'close');
   expect(code).toBe(2);
@@ -428,7 +428,7 @@ describe('on a terminal', () => {
     expect(lines.map((line) => line.slice(0, 9))).toEqual(['ID       ', '11111111…', '22222222…', '']);
   });
 
-  test('a terminal that becomes narrower or lower', () => {
+  test('a terminal that becomes narrower or lower shows one table', () => {
     const { stream, lines } = terminal(80);
     const display = createDisplay(ids, stream);
     display.answered(first, working);

@@ -29,7 +29,7 @@ const theEndBeforeAnAnswer = [
 ];
 
 describe.each(names)('%s', (name) => {
-  test.each([1, 100])('at the first poll, %i times', async (times) => {
+  test.each([1, 100])('at the first poll, %i times, ends the wait only if the contract says so', async (times) => {
     const { ending, polls } = await wait({
       atlas: ({ count }) => (count <= times ? fails(name) : says('COMPLETE')),
     });
@@ -42,7 +42,7 @@ describe.each(names)('%s', (name) => {
     }
   });
 
-  test.each([1, 100])('after an answer, %i times', async (times) => {
+  test.each([1, 100])('after an answer, %i times, ends the wait only if the contract says so', async (times) => {
     const { ending, polls, changes } = await wait({
       atlas: ({ count }) => (count > 1 && count <= times + 1 ? fails(name) : says(count === 1 ? 'NEW' : 'COMPLETE')),
     });
@@ -338,7 +338,7 @@ describe('60 days in virtual time', () => {
         start: (_, machine) => (machine === 'remindOfCutover' ? fails('StepFunctions.ThrottlingException') : undefined),
       },
     ],
-  ])('%s', async (what, pollSeconds, world) => {
+  ])('%s: it ends as COMPLETE, within each history', async (what, pollSeconds, world) => {
     const { ending, executions, changes, endedAfterHours } = await wait(world, { ...ids, pollSeconds });
     expect(ending).toMatchObject({ document: { status: 'COMPLETE' } });
     for (const { events } of executions) expect(events).toBeLessThanOrEqual(25_000);

@@ -281,7 +281,7 @@ describe('events', () => {
     ]);
   });
 
-  test('an event that is untold when Atlas does not answer any more is put all the same', async () => {
+  test('an unreported event is still put when Atlas does not answer any more', async () => {
     const { changes } = await wait({
       atlas: ({ count }) => (count === 1 ? says('NEW') : count < 40 ? fails('AtlasUnavailable') : says('COMPLETE')),
       bus: ({ hours }) => (hours < 0.3 ? fails('EventBridge.FailedEntry') : undefined),
