@@ -7,7 +7,7 @@ import { createHash, randomBytes } from 'node:crypto';
 
 export type ChallengeForm = {
   realm: string;
-  algorithm: 'MD5' | 'MD5-sess' | 'SHA-256' | 'SHA-512-256';
+  algorithm: 'MD5' | 'MD5-sess' | 'SHA-256' | 'SHA-256-sess' | 'SHA-512-256' | 'SHA-512-256-sess';
   /** Whether answers must carry qop, nonce count and client nonce, or must not. */
   qop: boolean;
   opaque?: string;
@@ -29,6 +29,13 @@ export const challengeForms = {
   'MD5-sess': { realm, algorithm: 'MD5-sess', qop: true, header: atlas('MD5-sess', 'qop="auth", ') },
   'SHA-256': { realm, algorithm: 'SHA-256', qop: true, header: atlas('SHA-256', 'qop="auth", ') },
   'SHA-512-256': { realm, algorithm: 'SHA-512-256', qop: true, header: atlas('SHA-512-256', 'qop="auth", ') },
+  'SHA-256-sess': { realm, algorithm: 'SHA-256-sess', qop: true, header: atlas('SHA-256-sess', 'qop="auth", ') },
+  'SHA-512-256-sess': {
+    realm,
+    algorithm: 'SHA-512-256-sess',
+    qop: true,
+    header: atlas('SHA-512-256-sess', 'qop="auth", '),
+  },
   'SHA-256-or-MD5': {
     realm,
     algorithm: 'SHA-256',
@@ -90,8 +97,9 @@ export function expectedResponse(
   a2: { method: string; uri: string },
   { nonce, nc, cnonce, qop }: { nonce: string; nc?: string; cnonce?: string; qop?: string },
 ): string {
-  const hashes = { MD5: 'md5', 'MD5-sess': 'md5', 'SHA-256': 'sha256', 'SHA-512-256': 'sha512-256' };
-  const h = (text: string) => createHash(hashes[algorithm]).update(text).digest('hex');
+  const hashes = { MD5: 'md5', 'SHA-256': 'sha256', 'SHA-512-256': 'sha512-256' };
+  const hash = hashes[algorithm.replace('-sess', '') as keyof typeof hashes];
+  const h = (text: string) => createHash(hash).update(text).digest('hex');
   let ha1 = h([a1.user, a1.realm, a1.password].join(':'));
   if (algorithm.endsWith('-sess')) ha1 = h([ha1, nonce, cnonce].join(':'));
   const ha2 = h([a2.method, a2.uri].join(':'));

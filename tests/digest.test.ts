@@ -75,6 +75,7 @@ describe('challenges', () => {
     ['Basic only', 'Basic realm="MMS Public API"'],
     ['an algorithm that nobody knows', 'Digest realm="r", nonce="n", algorithm=SHA-1024, qop="auth"'],
     ['auth-int only', 'Digest realm="r", nonce="n", qop="auth-int"'],
+    ['another scheme with a nonce', 'DPoP realm="r", nonce="n", algorithm=MD5, qop="auth"'],
     ['a Digest without a nonce', 'Digest realm="r", qop="auth"'],
     ['nonsense', '=,"='],
     ['nothing', ''],
@@ -233,7 +234,7 @@ describe('a nonce', () => {
   });
 });
 
-describe('what the grammar does not know does not hide what stands beside it', () => {
+describe('a challenge with unusual syntax', () => {
   test.each([
     ['an unquoted path in Digest', 'Digest realm="r", domain=/api, nonce="n", qop="auth", algorithm=SHA-256'],
     [
@@ -241,8 +242,32 @@ describe('what the grammar does not know does not hide what stands beside it', (
       'Bearer authorization_uri=https://x/y, Digest realm="r", nonce="n", qop="auth", algorithm=SHA-256',
     ],
     ['two words for one value', 'X a=b c, Digest realm="r", nonce="n", qop="auth", algorithm=SHA-256'],
-  ])('%s', (_, header) => {
-    expect(readDigestChallenge(header)).toMatchObject({ nonce: 'n', qop: true, algorithm: 'SHA-256' });
+    [
+      'tokens of other schemes',
+      'Negotiate a/b+c==, NTLM TlRM, Digest realm="r", nonce="n", qop="auth", algorithm=SHA-256',
+    ],
+    ['a scheme alone', 'Negotiate, Digest realm="r", nonce="n", qop="auth", algorithm=SHA-256'],
+    ['a parameter before any scheme', 'nonce="x", Digest realm="r", nonce="n", qop="auth", algorithm=SHA-256'],
+    ['blanks at an equals sign', 'Digest realm = "r", nonce= "n", qop ="auth", algorithm  =  SHA-256'],
+    ['blanks in a list', 'Digest realm="r", nonce="n", qop="auth-int, auth", algorithm=SHA-256'],
+    ['a malformed stale', 'Digest realm="r", nonce="n", qop="auth", algorithm=SHA-256, stale=/true'],
+    [
+      'commas in the quotes of a malformed parameter',
+      'Digest realm="r", nonce="n", qop="auth", algorithm=SHA-256, domain=/api"x, nonce=bad, \\", nonce=bad, y"',
+    ],
+  ])('with %s is read', (_, header) => {
+    expect(readDigestChallenge(header)).toEqual({
+      realm: 'r',
+      nonce: 'n',
+      opaque: undefined,
+      qop: true,
+      algorithm: 'SHA-256',
+      stale: false,
+    });
+  });
+
+  test('a challenge without a realm is one with an empty realm', () => {
+    expect(readDigestChallenge('Digest nonce="n"')).toMatchObject({ realm: '', nonce: 'n' });
   });
 
   test.each([
@@ -250,7 +275,12 @@ describe('what the grammar does not know does not hide what stands beside it', (
     ['a qop that goes on', 'Digest realm="r", nonce="n", qop="auth";'],
     ['a session without qop', 'Digest realm="r", nonce="n", algorithm=MD5-sess'],
     ['a nonce of other characters', 'Digest realm="r", nonce="\u00fc"'],
-  ])('%s is not answered by half', (_, header) => {
+    ['a nonce that begins with another character', 'Digest realm="r", nonce="\u00fcn"'],
+    ['a nonce that ends with another character', 'Digest realm="r", nonce="n\u00fc"'],
+    ['a malformed nonce before a good one', 'Digest realm="r", nonce=/n, nonce="n"'],
+    ['a malformed realm', 'Digest realm=/r, nonce="n"'],
+    ['a malformed algorithm', 'Digest realm="r", nonce="n", algorithm=/SHA-256'],
+  ])('with %s is not answered', (_, header) => {
     expect(readDigestChallenge(header)).toBeUndefined();
   });
 });

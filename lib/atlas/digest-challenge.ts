@@ -22,7 +22,6 @@ const tokenPattern = /[!#$%&'*+.^_`|~0-9A-Za-z-]+/y;
 const quotedString = /"(?:[^"\\]|\\.)*"/y;
 /** Up to the next comma outside of quotes. */
 const restOfElement = /(?:[^",]|"(?:[^"\\]|\\.)*"?)*/y;
-const token68 = /[A-Za-z0-9._~+/-]+=*/y;
 
 const unquote = (value: string) => (value.startsWith('"') ? value.slice(1, -1).replace(/\\(.)/g, '$1') : value);
 
@@ -71,20 +70,18 @@ function splitChallenges(header: string): Challenge[] {
     const word = take(tokenPattern)?.toLowerCase() ?? '';
     const end = at;
     if (!word || (!atElementEnd() && (at === end || header[at] === '='))) {
-      // Some servers send invalid syntax (domain=/api): it must not hide the challenges after it.
+      // Invalid syntax (domain=/api) or a token68 with other characters: it must not hide what comes after it.
       challenges.at(-1)?.malformed.add(word);
       take(restOfElement);
       continue;
     }
+    // The token68 of another scheme (NTLM TlRM) is taken for a scheme as well, which does no harm.
     challenges.push({ scheme: word, parameters: new Map(), malformed: new Set() });
-    if (takeParameter()) continue;
-    const afterScheme = at;
-    if (take(token68) === undefined || !atElementEnd()) at = afterScheme;
   }
 }
 
 function readDigest({ parameters, malformed }: Challenge): DigestChallenge | undefined {
-  if (['realm', 'nonce', 'opaque', 'algorithm', 'qop', 'stale'].some((name) => malformed.has(name))) return undefined;
+  if (['realm', 'nonce', 'opaque', 'algorithm', 'qop'].some((name) => malformed.has(name))) return undefined;
   const nonce = parameters.get('nonce');
   const wanted = (parameters.get('algorithm') ?? 'MD5').toUpperCase();
   const algorithm = algorithms.find((known) => known.toUpperCase() === wanted);
