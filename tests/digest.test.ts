@@ -204,6 +204,7 @@ describe('a nonce', () => {
       return false;
     };
     expect(await ask(await coldStart())).toEqual({ document });
+    expect(atlas.refusals).toHaveLength(1);
   });
 
   test('that other calls use as well costs the call that they overtake one request more, and no key is refused', async () => {

@@ -3,7 +3,7 @@
 import { existsSync, globSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
-import { expect, test, vi } from 'vitest';
+import { expect, onTestFinished, test, vi } from 'vitest';
 import { parse } from 'yaml';
 import { packageService, type Resource } from '../deploy/package-service.ts';
 import { demoGroupId, demoIds, demoProjects } from '../embedded/demo-migrations.ts';
@@ -19,13 +19,13 @@ const documents = globSync(['*.md', 'docs/*.md', 'contract/*.md'], { cwd: root }
 /** The commands, the test (or the script of the pipeline) that runs each, and what shows in it that it does. */
 const runBy: Record<string, [file: string, shows: string]> = {
   'npm ci && npm start': ['tests/start.test.ts', 'scripts/start.ts'],
-  'npm ci': ['.ci/run', 'npm ci'],
-  'npm ci && npm test': ['.ci/run', 'npm test'],
-  'npm test': ['.ci/run', 'npm test'],
+  'npm ci': ['.ci/run', '\nnpm ci '],
+  'npm ci && npm test': ['.ci/run', '\nnpm test '],
+  'npm test': ['.ci/run', '\nnpm test '],
   'npm run build:ric': ['.ci/run', 'npm run build:ric'],
   'npm run wait': ['tests/wait.test.ts', 'scripts/wait.ts'],
   'npm run -s wait': ['tests/wait.test.ts', 'scripts/wait.ts'],
-  'npx vitest run': ['.ci/run', 'npm test'],
+  'npx vitest run': ['.ci/run', '\nnpm test '],
   'curl --silent': ['tests/callers.test.ts', 'ask-over-https.sh'],
   'curl --aws-sigv4': ['tests/callers.test.ts', 'ask-over-https.sh'],
   'export AWS_': ['tests/lambda-invoke.test.ts', 'callers.md'],
@@ -51,6 +51,7 @@ const commands = documents.flatMap((document) =>
 );
 
 test('every command is run by a test, or says that it needs an account', () => {
+  expect(commands.length).toBeGreaterThan(20);
   for (const { document, command } of commands.filter(({ command }) => !command.startsWith(packaging))) {
     const known = Object.entries(runBy).find(([start]) => command.startsWith(start));
     expect(known?.[0], `${document}: ${command}`).toBeDefined();
@@ -88,8 +89,10 @@ test('every test that docs/reliability.md names is there', () => {
 });
 
 test('every link leads to a file, and to a heading in it', () => {
+  let count = 0;
   for (const document of documents) {
     for (const [, target = ''] of read(document).matchAll(/\]\((?!https?:)([^)]+)\)/g)) {
+      count += 1;
       const [path = '', heading] = target.split('#');
       const file = path ? join(document, '..', path) : document;
       expect(existsSync(join(root, file)), `${document}: ${target}`).toBe(true);
@@ -103,6 +106,7 @@ test('every link leads to a file, and to a heading in it', () => {
       expect(headings, `${document}: ${target}`).toContain(heading);
     }
   }
+  expect(count).toBeGreaterThan(50);
 });
 
 test('every resource in the documents is one that CloudFormation knows', async () => {
@@ -125,6 +129,7 @@ test('every resource in the documents is one that CloudFormation knows', async (
 
 test("the README's first answer is what the first printed command gets, after about 40 seconds", async () => {
   allIsWell();
+  onTestFinished(() => void vi.useRealTimers());
   vi.useFakeTimers({ toFake: ['Date'] });
   atlas.projects = demoProjects;
   const handler = await coldStart();
@@ -137,7 +142,6 @@ test("the README's first answer is what the first printed command gets, after ab
       `after about 40 seconds the first command returns:\n\n\`\`\`json\n${http.body}\n`,
     );
   }
-  vi.useRealTimers();
 });
 
 test('the table of the time budget says what the code says', () => {

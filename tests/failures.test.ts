@@ -530,7 +530,7 @@ describe.each(doorNames)('the key, through %s', (door) => {
 
   test('Atlas that does not answer in time is AtlasTimedOut', async () => {
     atlas.intercept = () => true;
-    expect(await ask(await coldStart({ ATLAS_TIMEOUT_MS: '100' }), door, {}, 650)).toEqual({
+    expect(await ask(await coldStart({ ATLAS_TIMEOUT_MS: '100' }), door)).toEqual({
       failure: 'AtlasTimedOut',
       detail: 'Atlas did not answer within 100 ms.',
     });

@@ -141,7 +141,9 @@ describe('metrics', () => {
   });
 
   test('without a topic, alarms only change their state, and name the runbook in this repository', () => {
-    for (const { Properties } of ofType(plain, 'AWS::CloudWatch::Alarm')) {
+    const alarms = ofType(plain, 'AWS::CloudWatch::Alarm');
+    expect(alarms.length).toBeGreaterThanOrEqual(7);
+    for (const { Properties } of alarms) {
       expect(Properties).toMatchObject({ AlarmActions: [], OKActions: [] });
       expect(Properties['AlarmDescription']).toContain('Runbook: docs/operate.md, section ');
     }

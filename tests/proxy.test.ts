@@ -79,7 +79,7 @@ describe.skipIf(!certificate)('through a proxy', () => {
   test('the table of shared answers is reached through it as well, over one tunnel', async () => {
     const dynamoDB = await startEmbeddedDynamoDB();
     onTestFinished(dynamoDB.close);
-    if (!certificate) return;
+    if (!certificate) throw new Error('There is no certificate.');
     const server = await serveTls(certificate, portOf(dynamoDB.origin));
     onTestFinished(() => void server.close());
     const proxy = await startProxy(undefined, { ...routes, [`${tableHost}:443`]: server.port });
@@ -236,7 +236,7 @@ describe.skipIf(!certificate)('through a proxy', () => {
         expect(told).toContain(liveMigrationId);
         expect(told).not.toContain(password);
         expect(told).not.toContain(Buffer.from(`user:${password}`).toString('base64'));
-        await vi.waitUntil(() => open.size === 0);
+        await vi.waitUntil(() => open.size === 0, { timeout: 20_000 });
       },
     );
   });

@@ -171,6 +171,7 @@ describe('a key for each project', () => {
       vi.stubEnv('POWERTOOLS_METRICS_DISABLED', 'false');
       const handler = await failing();
       for (let call = 0; call < 2; call += 1) await ask(handler);
+      expect(output.lines()).not.toEqual([]);
       const told = output.lines().map((line) => line['secretDenied'] ?? line['Unanswered']);
       expect(told.filter(Boolean)).toEqual(denied ? [1, true, 1, true] : []);
     });
@@ -281,7 +282,7 @@ test('the secret is not asked for over and over before the first question, where
   secretsManager.intercept = () => true;
   vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
   const handler = await coldStart();
-  await vi.waitUntil(() => secretsManager.counters.reads === 1);
+  expect(secretsManager.counters.reads).toBe(1);
   for (let second = 0; second < 20; second += 1) {
     await vi.advanceTimersByTimeAsync(1000);
     await new Promise(setImmediate);
@@ -418,7 +419,8 @@ describe('the secret is read', () => {
   });
 
   test('again where a refused call had joined a refresh that began before the rotation', async () => {
-    const handler = await coldStart();
+    const output = captureOutput();
+    const handler = await coldStart({ POWERTOOLS_LOG_LEVEL: 'INFO' });
     await ask(handler);
     const asked = Promise.withResolvers<void>();
     const refusal = Promise.withResolvers<void>();
@@ -446,10 +448,12 @@ describe('the secret is read', () => {
     rotate();
     refusal.resolve();
     // The refusal comes back and joins the refresh; only then does that end.
-    await vi.waitUntil(() => atlas.refusals.length > 0);
+    await vi.waitUntil(() => atlas.refusals.length > 0, { timeout: 20_000 });
     for (let turn = 0; turn < 50; turn += 1) await new Promise(setImmediate);
     answerOld();
     expect(await Promise.all([refused, refreshing])).toEqual([{ document }, { document }]);
+    // The refused call joined the refresh, and then read the secret again.
+    expect(output.lines().map(({ secretReads }) => secretReads)).toContain(2);
   });
 
   test('again at most every 10 seconds while it stays wrong', async () => {

@@ -42,6 +42,7 @@ describe("CloudFormation's specification", () => {
 
   test('tags are on everything that takes them', async () => {
     const db = await loadAwsServiceSpec();
+    let count = 0;
     for (const [name, { Type, Properties }] of [full, privateApi].flatMap(({ Resources }) =>
       Object.entries(Resources),
     )) {
@@ -53,7 +54,9 @@ describe("CloudFormation's specification", () => {
         ['team', 'data'],
         ['cost centre', '42'],
       ]);
+      count += 1;
     }
+    expect(count).toBeGreaterThan(20);
   });
 
   test('is really asked', async () => {
@@ -80,19 +83,19 @@ describe("CloudFormation's specification", () => {
 
 describe('callers', () => {
   test('sign with IAM, on every route', () => {
-    for (const { Properties } of ofType(plain, 'AWS::ApiGatewayV2::Route'))
-      expect(Properties['AuthorizationType']).toBe('AWS_IAM');
-    expect(ofType(plain, 'AWS::ApiGatewayV2::Route')).toHaveLength(1);
+    expect(ofType(plain, 'AWS::ApiGatewayV2::Route')).toMatchObject([{ Properties: { AuthorizationType: 'AWS_IAM' } }]);
   });
 
   test('bring a JWT where an issuer is named, on every route', () => {
-    for (const { Properties } of ofType(full, 'AWS::ApiGatewayV2::Route')) {
-      expect(Properties).toMatchObject({
-        AuthorizationType: 'JWT',
-        AuthorizerId: { Ref: 'HttpApiAuthorizerJwt' },
-        AuthorizationScopes: ['migrations/read', 'admin'],
-      });
-    }
+    expect(ofType(full, 'AWS::ApiGatewayV2::Route')).toMatchObject([
+      {
+        Properties: {
+          AuthorizationType: 'JWT',
+          AuthorizerId: { Ref: 'HttpApiAuthorizerJwt' },
+          AuthorizationScopes: ['migrations/read', 'admin'],
+        },
+      },
+    ]);
     expect(only(full, 'AWS::ApiGatewayV2::Authorizer')).toMatchObject({
       JwtConfiguration: { Audience: ['one', 'two'], Issuer: 'https://issuer.example.com' },
     });
@@ -369,8 +372,9 @@ test('access logs are JSON', () => {
   const [query = ''] = /^fields coalesce[^`]+/m.exec(readFileSync(join(root, 'docs/operate.md'), 'utf8')) ?? [];
   expect(query).toContain('coalesce(function_request_id, functionRequestId)');
   const ofLogLine = ['outcome', 'detail', '@timestamp'];
-  for (const [, field = ''] of query.matchAll(/latest\(([@\w]+)\)/g))
-    expect(ofLogLine.includes(field) || Format.includes(`"${field}":`)).toBe(true);
+  const fields = [...query.matchAll(/latest\(([@\w]+)\)/g)];
+  expect(fields.length).toBeGreaterThan(5);
+  for (const [, field = ''] of fields) expect(ofLogLine.includes(field) || Format.includes(`"${field}":`)).toBe(true);
 });
 
 describe('state machines', () => {

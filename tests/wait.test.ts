@@ -4,7 +4,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { request as httpRequest } from 'node:http';
 import { join } from 'node:path';
-import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { atlasError } from '../embedded/atlas.ts';
 import { demoProjects } from '../embedded/demo-migrations.ts';
 import { type Served, serve } from '../embedded/http-server.ts';
@@ -401,6 +401,7 @@ describe('on a terminal', () => {
   });
 
   test('the hours that are left become fewer, and begin anew where it was not ready for a while', () => {
+    onTestFinished(() => void vi.useRealTimers());
     vi.useFakeTimers({ toFake: ['Date'] });
     const { stream, lines } = terminal(80);
     const display = createDisplay([first], stream);
@@ -416,7 +417,6 @@ describe('on a terminal', () => {
       'no',
       '120 h left',
     ]);
-    vi.useRealTimers();
   });
 
   test('ids that end alike are shown by their first digits', () => {
