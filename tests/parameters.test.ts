@@ -12,16 +12,19 @@ const root = join(import.meta.dirname, '..');
 
 /** Judges the parameters as serverless does, with the defaults for the others. */
 const { defaults, deployment } = createRequire(import.meta.url)('../deploy/parameters.cjs');
-const judge = (parameters: Record<string, string>, params: object = { default: {} }, region = 'us-east-1') =>
-  deployment({
+const judge = (parameters: Record<string, string>, params: object = { default: {} }) => {
+  const param = Object.entries(parameters).map(([name, value]) => `${name}=${value}`);
+  return deployment({
     resolveConfigurationProperty: async (path: string[]) => (path.join() === 'params' ? params : undefined),
-    options: { param: Object.entries(parameters).map(([name, value]) => `${name}=${value}`) },
+    // Without any, serverless leaves the option out.
+    options: param.length > 0 ? { param } : {},
     resolveVariable: async (variable: string) => {
-      if (variable === 'self:provider.region') return region;
+      if (variable === 'self:provider.region') return 'us-east-1';
       const name = variable.slice('param:'.length).split(',')[0] ?? '';
       return { ...defaults, ...parameters }[name];
     },
   });
+};
 
 type Samples = { rule: string; good: string[]; bad: string[]; with?: Record<string, string> };
 const numbers = (least: number, most: number): Samples => ({
@@ -237,7 +240,11 @@ test('what is deployed follows from them', async () => {
   expect(plain.alarms.Resources.LatencyAlarm.Properties).not.toHaveProperty('Tags');
   const full = await judge({ ...everything, tags });
   expect(full).toMatchObject({
-    httpApi: { authorizers: { jwt: { issuerUrl: 'https://issuer.example.com', audience: ['one', 'two'] } } },
+    events: [{ httpApi: { authorizer: { name: 'jwt', scopes: ['migrations/read', 'admin'] } } }],
+    httpApi: {
+      cors: { allowedOrigins: ['https://app.example.com', 'https://other.example.com'] },
+      authorizers: { jwt: { issuerUrl: 'https://issuer.example.com', audience: ['one', 'two'] } },
+    },
     tags: { team: 'data', note: 'a=b' },
     tagList,
     vpc: { subnetIds: ['subnet-0a1b', 'subnet-2c3d'], securityGroupIds: ['sg-0a1b'] },

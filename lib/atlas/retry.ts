@@ -23,7 +23,7 @@ const passingStatuses = [undefined, 500, 502, 503, 504];
  * @returns whole seconds from 1 to a day
  */
 export function retryAfterSeconds(header: string | undefined, parameters: unknown, now: number): number {
-  const text = header?.trim() ?? '';
+  const text = header ?? '';
   const fromHeader = Number(text || Number.NaN);
   // "120, 120" where a proxy joined two headers, "60s" with a unit.
   const fromDigits = Number(/^\d+/.exec(text)?.[0] ?? Number.NaN);
