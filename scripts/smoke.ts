@@ -7,8 +7,8 @@ import type { FailureName, LiveMigration, Problem } from '#contract';
 import { readCommandLine, twoIds } from './command-line.ts';
 
 const usage = `Usage: npm run smoke -- --stage STAGE GROUP_ID LIVE_MIGRATION_ID [options]
-  --stage STAGE    the stage that was deployed (dev)
-  --region REGION  where it was deployed (AWS_REGION, or else us-east-1)
+  --stage STAGE    the stage that was deployed (default dev)
+  --region REGION  where it was deployed (default AWS_REGION, or else us-east-1)
   --url URL        the API's address, instead of looking it up by its stage
   --token JWT      a JWT, where the API wants one instead of an AWS identity`;
 

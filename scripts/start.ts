@@ -18,8 +18,8 @@ import { readConfiguration } from '../lib/lambda/configuration.ts';
 import { readCommandLine } from './command-line.ts';
 
 const usage = `Usage: npm start -- [options]
-  --port N         port of the HTTP API (3000)
-  --lambda-port N  port of the Lambda invoke endpoint (3002)
+  --port N         port of the HTTP API (default 3000)
+  --lambda-port N  port of the Lambda invoke endpoint (default 3002)
   --challenge NAME how the embedded Atlas challenges: ${Object.keys(challengeForms).join(' | ')}
   --freshness N    share answers for N seconds (0 to 60), in an embedded DynamoDB
 If ATLAS_SECRET_ID is set, the function uses the real Secrets Manager and the real Atlas, and needs AWS credentials.`;
@@ -202,10 +202,17 @@ if (process.env['npm_lifecycle_event']) {
   setInterval(() => process.ppid !== shell && end(), 250).unref();
 }
 
+/** The region that the SDK takes: of the environment, or of the profile. */
+async function regionOfSecret(): Promise<string> {
+  const { SecretsManagerClient } = await import('@aws-sdk/client-secrets-manager');
+  const { region } = new SecretsManagerClient().config;
+  return region().catch(() => stop('Name the region of the secret: set AWS_REGION.'));
+}
+
 const realSecret = process.env['ATLAS_SECRET_ID'];
 console.log(
   realSecret
-    ? `REAL services: the key is read from the secret ${realSecret} with your AWS credentials, and the real Atlas is asked.`
+    ? `REAL services: the function reads the key from the secret ${realSecret} in ${await regionOfSecret()} with your AWS credentials, and asks the real Atlas.`
     : 'Everything is embedded: no account, no key and no network is needed.',
 );
 await mustBeFree(ports, [

@@ -14,13 +14,13 @@ import { createDisplay } from './wait-display.ts';
 
 const usage = `Usage: npm run wait -- [ID ...] [options]
   Follows live migrations until each has ended. Without an ID, a demo migration of npm start begins and is followed.
-  --group-id GROUP_ID        their project (the demo project of npm start)
-  --until WHAT               TERMINAL or READY_FOR_CUTOVER (TERMINAL)
-  --poll-seconds N           seconds between polls, 1 to 3600 (2; with --stage 60)
-  --give-up-after-seconds N  seconds until it gives up, 1 to 7776000 (86400; with --stage 5184000)
-  --endpoint URL             Lambda invoke endpoint of npm start (http://127.0.0.1:3002)
+  --group-id GROUP_ID        the project of the live migrations (default: the demo project of npm start)
+  --until WHAT               TERMINAL or READY_FOR_CUTOVER (default TERMINAL)
+  --poll-seconds N           seconds between polls, 1 to 3600 (default 2; with --stage 60)
+  --give-up-after-seconds N  seconds until it gives up, 1 to 7776000 (default 86400; with --stage 5184000)
+  --endpoint URL             Lambda invoke endpoint of npm start (default http://127.0.0.1:3002)
   --stage STAGE              use the deployed function, by direct invocation with your AWS identity
-  --region REGION            where they were deployed (AWS_REGION, or else us-east-1)
+  --region REGION            where the stack was deployed (default AWS_REGION, or else us-east-1)
 Exit codes: 0 succeeded, 1 a failure of the adapter, 2 wrong usage, 3 failed, 4 expired, 5 given up, 130 interrupted;
 with several live migrations, their highest code.`;
 

@@ -314,6 +314,17 @@ test('a variable of the function that is not valid is named, and nothing else is
   expect(output).toMatch(/is needed\.\nThis function's environment is not valid: ATLAS_TIMEOUT_MS must be .*\.\n$/);
 });
 
+test('with a secret of AWS, the region is that of the SDK, and must be named', async () => {
+  const args = ['--port', String(await freePort()), '--lambda-port', String(await freePort())];
+  const real = { ATLAS_SECRET_ID: 'atlas/real', HOME: '/dev/null/home' };
+  const { child, output } = await start(args, real);
+  expect(child.exitCode).toBe(1);
+  expect(output).toBe('Name the region of the secret: set AWS_REGION.\n');
+  const named = await start(args, { ...real, AWS_REGION: 'eu-central-1' });
+  expect(named.output).toMatch(/^REAL services: .* the secret atlas\/real in eu-central-1 .*\n/);
+  expect(named.output).not.toContain('embedded');
+});
+
 test('nothing of the machine reaches the function, and odd requests end no server', async () => {
   const [port, lambdaPort] = [await freePort(), await freePort()];
   const home = mkdtempSync(join(tmpdir(), 'atlas-live-migration-'));
@@ -378,9 +389,4 @@ test('the local HTTP API differs from API Gateway as docs/callers.md says', asyn
   expect(await (await fetch(new URL('/nothing', url))).json()).toMatchObject({
     error: 'Serverless-offline: route not found.',
   });
-});
-
-test('with ATLAS_SECRET_ID it says in the first line that the services are real', async () => {
-  const { output } = await start(['--port', String(await freePort())], { ATLAS_SECRET_ID: 'my/secret' }, '\n');
-  expect(output).toMatch(/^REAL services: the key is read from the secret my\/secret with your AWS credentials/);
 });
