@@ -425,7 +425,7 @@ describe('state machines', () => {
 test.each(['hcl', 'ts'])(
   'the example for another tool deploys the same function with the same rights: %s',
   (language) => {
-    const document = readFileSync(join(root, 'docs/deploy.md'), 'utf8');
+    const document = readFileSync(join(root, 'docs/other-tools.md'), 'utf8');
     const example = new RegExp(`\`\`\`${language}\\n(.*?)\`\`\``, 's').exec(document)?.[1] ?? '';
     const value = (name: RegExp) => new RegExp(`(?:${name.source})\\s*[:=]\\s*(.*?),?$`, 'm').exec(example)?.[1];
     const properties = only(plain, 'AWS::Lambda::Function');
