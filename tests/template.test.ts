@@ -215,6 +215,10 @@ describe('the REST API', () => {
     return account === here ? identityAllows || policyAllows : identityAllows && policyAllows;
   }
 
+  let withAccounts: Promise<Template>;
+  beforeAll(() => {
+    withAccounts = packageWith({ api: 'rest', callerAccountIds: accounts });
+  });
   const [named, stranger] = ['210987654321', '999999999999'];
   test.each<[Caller, boolean]>([
     [{ account: here, endpoint: 'vpce-0a1b', identityAllows: true }, true],
@@ -238,7 +242,7 @@ describe('the REST API', () => {
     [{ account: named, identityAllows: false }, false],
     [{ account: stranger, identityAllows: true }, false],
   ])('the policy of the regional form with other accounts, for %j: %s', async (caller, expected) => {
-    expect(mayCall(await packageWith({ api: 'rest', callerAccountIds: accounts }), caller)).toBe(expected);
+    expect(mayCall(await withAccounts, caller)).toBe(expected);
   });
 
   test('has no policy where nothing asks for one', () => {
