@@ -133,7 +133,7 @@ const answers: Answer[] = [
     'wait 40 s',
   ],
   ['501', atlasError(501, null), 'AtlasUnavailable', 'Atlas is not available (501).'],
-  ['599', { status: 599, body: '' }, 'AtlasUnavailable', '599'],
+  ['599', atlasError(599, null), 'AtlasUnavailable', '599'],
   ['500 as Atlas says it', atlasError(500, 'UNEXPECTED_ERROR'), 'AtlasUnavailable', '500 UNEXPECTED_ERROR'],
   ['500 in two words', { status: 500, body: 'Server Error' }, 'AtlasUnavailable', '500'],
   ['a maintenance page', { status: 503, headers: html, body: maintenance }, 'AtlasUnavailable', '503'],
@@ -211,6 +211,15 @@ const more: Answer[] = [
     'AtlasAccessDenied',
     'UNEXPECTED_ERROR',
   ],
+  ['an enveloped 100', { status: 200, body: { status: 100, content: {} } }, 'AtlasUnexpectedAnswer', '(100)'],
+  ...['0200', '200x'].map(
+    (status): Answer => [
+      `an envelope whose status is the text ${status}`,
+      { status: 200, body: { status, content: { _id: liveMigrationId, status: 'NEW' } } },
+      'AtlasUnexpectedAnswer',
+      'neither an _id nor',
+    ],
+  ),
   [
     'an enveloped 199, although it holds a live migration',
     { status: 200, body: { status: 199, content: { _id: liveMigrationId, status: 'NEW' } } },
@@ -269,6 +278,14 @@ test('an envelope may have any status of success', async () => {
   atlas.reply = () => ({ status: 200, body: { status: 299, content: { _id: liveMigrationId, status: 'NEW' } } });
   expect(await ask(handler)).toMatchObject({ document: { status: 'NEW' } });
 });
+
+test.each([null, 'UNEXPECTED_ERROR'])(
+  'a 401 without a challenge is about the key where its code is %s',
+  async (code) => {
+    atlas.reply = () => atlasError(401, code);
+    expect(await ask(handler)).toMatchObject({ failure: 'AtlasCredentialsRejected' });
+  },
+);
 
 test('a 401 that comes with a challenge is about the key, whatever its code', async () => {
   atlas.reply = ({ headers }) => ({
