@@ -40,3 +40,16 @@ test.each([
 test.each(['./failure.ts', '../json.ts', '#contract'])('the core may import %s', (module) => {
   expect(lint(module)).toMatchObject({ status: 0 });
 });
+
+test('no file may import one that imports it, not even a type', () => {
+  const write = (name: string, other: string) =>
+    writeFileSync(
+      join(folder, `lib/core/${name}.ts`),
+      `import type { T } from './${other}.ts';\n\nexport type U = T;\n`,
+    );
+  write('one', 'other');
+  write('other', 'one');
+  const args = ['lint', '--vcs-enabled=false', 'lib/core'];
+  const { status, stderr } = spawnSync(join(root, 'node_modules/.bin/biome'), args, { cwd: folder, encoding: 'utf8' });
+  expect({ status, stderr }).toEqual({ status: 1, stderr: expect.stringContaining('noImportCycles') });
+});

@@ -4,7 +4,9 @@ import { Failure } from '../core/failure.ts';
 import { createSeal, nameKey } from '../sharing/sealing.ts';
 import { type Caller, clockToleranceMs, type Entry, type Share } from '../sharing/sharing.ts';
 import { isWholeNumber, readStoredFailure, stillLimited, storedFailure } from './stored-failure.ts';
-import type { Token } from './token-session.ts';
+
+/** `expiresAt` is when it is given up, in milliseconds since the epoch. */
+export type Token = { authorization: string; expiresAt: number };
 
 type Shared = Token | { cameAt: number; limit: Failure };
 

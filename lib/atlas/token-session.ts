@@ -7,7 +7,7 @@ import { accessDenied, failureByStatus, failureFrom, keyWasRefused, readAnswer }
 import type { Server } from './base-url.ts';
 import { type HttpAnswer, type HttpRequest, type Send, userAgent } from './http-client.ts';
 import type { ServiceAccount, Session } from './session.ts';
-import { createTokenSharing } from './shared-token.ts';
+import { createTokenSharing, type Token } from './shared-token.ts';
 
 const limits = {
   /** A token is given up this long before it expires, so that none expires on its way. */
@@ -16,10 +16,7 @@ const limits = {
   tokenLimitSeconds: 60,
 };
 
-/** `expiresAt` is when it is given up, in milliseconds since the epoch. */
-export type Token = { authorization: string; expiresAt: number };
-
-/** Atlas lets 100 access tokens of a service account live, and then answers 403: `access_denied`, "Access Token limit reached". */
+/** At most 100 access tokens of a service account are valid at a time. For one more, Atlas answers 403: `access_denied`, "Access Token limit reached". */
 const isTokenLimit = (content: unknown): boolean =>
   isObject(content) &&
   (content['error'] === 'access_denied' ||
