@@ -5,7 +5,7 @@ const limits = {
   entries: 1000,
 };
 
-/** Sets a map entry. Above the limit, drops the map's first entry, which is the one that was set longest ago. */
+/** Sets an entry of a map, and moves it to the end. Above the limit, the first one goes, which was set longest ago. */
 export function remember<T>(map: Map<string, T>, key: string, value: T): void {
   map.delete(key);
   map.set(key, value);

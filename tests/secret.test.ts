@@ -211,6 +211,9 @@ test('the secret is kept for a thousand projects, and read again for the one tha
   expect(secretsManager.counters.reads).toBe(1001);
   await askAbout(projects[0]);
   expect(secretsManager.counters.reads).toBe(1002);
+  // It took the place of the third one: the second one was asked about later.
+  await askAbout(projects[1]);
+  expect(secretsManager.counters.reads).toBe(1002);
 });
 
 test('the secret is asked for three times in all where Secrets Manager fails', async () => {
