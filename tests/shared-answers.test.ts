@@ -653,6 +653,27 @@ describe('the table', () => {
     expect(failures).toEqual([1]);
   });
 
+  test('is asked once more where a request to it hangs for a second', async () => {
+    const output = captureOutput();
+    const handler = await coldStart();
+    const hanging = Promise.withResolvers<void>();
+    dynamoDB.intercept = () => {
+      dynamoDB.intercept = undefined;
+      hanging.resolve();
+      return true;
+    };
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] });
+    const answer = ask(handler);
+    await hanging.promise;
+    await vi.advanceTimersByTimeAsync(1000);
+    // The pause of the SDK before its second request is drawn by chance.
+    await vi.advanceTimersByTimeAsync(200);
+    expect(await answer).toEqual({ document });
+    expect(await dynamoDB.items(table)).toHaveLength(1);
+    expect(output.lines()).toMatchObject([{ answerFrom: 'atlas' }]);
+    expect(output.lines()[0]).not.toHaveProperty('tableFailure');
+  });
+
   test('that fails when the answer is there does not lose the answer', async () => {
     const held = hold(atlas, isQuestion);
     const handler = await coldStart();
