@@ -1,4 +1,4 @@
-/** What callers of atlas-live-migration may rely on: the types, the statuses, the failures. */
+/** What callers of atlas-live-migration may rely on: the types, the statuses, the failures, the waits and their events. */
 
 import type { FailureName, LiveMigrationStatus, Problem } from '#contract';
 import { failureNames, kindOf } from '../lib/core/failure.ts';
@@ -23,6 +23,16 @@ export const failures: Readonly<Record<FailureName, { readonly status: number; r
       return [name, { status, retryable }];
     }),
   ) as Record<FailureName, { status: number; retryable: boolean }>;
+
+/** The errors with which a wait ends, beside the names of the failures: `Catch` and the cause of a `.sync` task have them. */
+export const waitErrors = ['LiveMigrationFailed', 'LiveMigrationExpired', 'LiveMigrationWaitTimedOut'] as const;
+
+/** What rules of EventBridge match: the source of all events, and the detail type of each. */
+export const events = {
+  source: 'atlas.live-migration',
+  statusChanged: 'Live Migration Status Changed',
+  cutoverDue: 'Live Migration Cutover Due',
+} as const;
 
 /**
  * Tells whether a parsed HTTP body is a problem of this API. What API Gateway says by itself (`{"message": …}`) is none.

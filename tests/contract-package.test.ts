@@ -37,7 +37,7 @@ function newProject(type: 'module' | 'commonjs', files: Record<string, string>):
 }
 
 const app = `
-import { failures, isProblem, liveMigrationStatuses, terminalLiveMigrationStatuses } from 'atlas-live-migration-contract';
+import { events, failures, isProblem, liveMigrationStatuses, terminalLiveMigrationStatuses, waitErrors } from 'atlas-live-migration-contract';
 import type { CutoverDue, FailureName, LiveMigration, Problem, StatusChanged, WaitInput } from 'atlas-live-migration-contract';
 
 export function wait(answer: unknown): number | undefined {
@@ -52,6 +52,8 @@ export function wait(answer: unknown): number | undefined {
   }
   return undefined;
 }
+export const pattern: { source: ['atlas.live-migration']; 'detail-type': string[] } = { source: [events.source], 'detail-type': [events.statusChanged, events.cutoverDue] };
+export const gaveUp: 'LiveMigrationWaitTimedOut' = waitErrors[2];
 export const statuses: readonly LiveMigration['status'][] = [...liveMigrationStatuses, ...terminalLiveMigrationStatuses];
 export const input: WaitInput = { groupId: 'a', liveMigrationId: 'b', until: 'READY_FOR_CUTOVER' };
 export const left = (event: CutoverDue): 96 | 48 | 24 | 6 => event.hoursLeft;

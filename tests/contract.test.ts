@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { bundle, createConfig, lint } from '@redocly/openapi-core';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import { beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { events, waitErrors } from '../contract/index.ts';
 import { bundleOpenApi } from '../contract/openapi.ts';
 import type { LambdaHandler } from '../embedded/lambda-invoke.ts';
 import { failureNames, kindOf } from '../lib/core/failure.ts';
@@ -134,6 +135,19 @@ test('the events of a wait and of its reminder are what the schema says', async 
   for (const detail of changes) expectValid('StatusChanged', detail);
   expect(reminders).toHaveLength(1);
   for (const { hours: _, ...detail } of reminders) expectValid('CutoverDue', detail);
+});
+
+test('the constants of the package are what the waits and their events have', async () => {
+  const { entries } = await wait({ atlas: () => says('WORKING', true) }, ids, { hours: 30 });
+  expect(new Set(entries.map(({ Source, DetailType }) => [Source, DetailType].join()))).toEqual(
+    new Set([`${events.source},${events.statusChanged}`, `${events.source},${events.cutoverDue}`]),
+  );
+  const ends: unknown[] = [];
+  for (const status of ['FAILED', 'EXPIRED', 'WORKING'] as const) {
+    const { ending } = await wait({ atlas: () => says(status) }, { ...ids, giveUpAfterSeconds: 600 });
+    ends.push(ending && 'error' in ending ? ending.error : ending);
+  }
+  expect(ends).toEqual(waitErrors);
 });
 
 describe('contract/openapi.yaml', () => {
