@@ -145,17 +145,29 @@ const MORE = 9;
 /** After so many minutes, nothing comes late any more, and what a window has is not calculated again. */
 const SETTLED = 15;
 
+/** What came of the same values before, which is most often: hours of traffic have few different windows. */
+const judged = new WeakMap<Alarm, Map<string, boolean[]>>();
+
 /** Whether each of the last windows breaches the threshold, the oldest first. */
-function breaching({ AlarmName, Threshold, Metrics: queries }: Alarm, windows: number, metrics: Metrics, now: number) {
+function breaching(alarm: Alarm, windows: number, metrics: Metrics, now: number): boolean[] {
+  const { AlarmName, Threshold, Metrics: queries } = alarm;
   const count = windows + MORE;
   const series: Record<string, Values> = {};
-  for (const { Id, MetricStat, Expression = '' } of queries)
-    series[Id] = MetricStat
-      ? metrics.windows(MetricStat.Metric, MetricStat.Stat, MetricStat.Period / 60, count, now)
-      : calculate(Expression, count, series);
+  for (const { Id, MetricStat } of queries)
+    if (MetricStat)
+      series[Id] = metrics.windows(MetricStat.Metric, MetricStat.Stat, MetricStat.Period / 60, count, now);
+  const known = judged.get(alarm) ?? new Map<string, boolean[]>();
+  judged.set(alarm, known);
+  const key = JSON.stringify(series);
+  const before = known.get(key);
+  if (before) return before;
+
+  for (const { Id, Expression } of queries) if (Expression) series[Id] = calculate(Expression, count, series);
   const [returned, ...others] = queries.filter(({ ReturnData }) => ReturnData);
   if (!returned || others.length > 0) throw new Error(`${AlarmName} must return one expression.`);
-  return (series[returned.Id] ?? []).slice(-windows).map((value) => value !== undefined && value >= Threshold);
+  const result = (series[returned.Id] ?? []).slice(-windows).map((value) => value !== undefined && value >= Threshold);
+  known.set(key, result);
+  return result;
 }
 
 export type Change = { alarm: string; minute: number; isAlarm: boolean };
