@@ -210,9 +210,11 @@ async function regionOfSecret(): Promise<string> {
 }
 
 const realSecret = process.env['ATLAS_SECRET_ID'];
+// serverless-offline takes the region from the environment only.
+if (realSecret) process.env['AWS_REGION'] = await regionOfSecret();
 console.log(
   realSecret
-    ? `REAL services: the function reads the key from the secret ${realSecret} in ${await regionOfSecret()} with your AWS credentials, and asks the real Atlas.`
+    ? `REAL services: the function reads the key from the secret ${realSecret} in ${process.env['AWS_REGION']} with your AWS credentials, and asks the real Atlas.`
     : 'Everything is embedded: no account, no key and no network is needed.',
 );
 await mustBeFree(ports, [

@@ -9,8 +9,9 @@ import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { promisify } from 'node:util';
 import playwright from 'playwright-core';
-import { afterEach, describe, expect, test } from 'vitest';
-import { freePort } from '../embedded/http-server.ts';
+import { afterEach, describe, expect, onTestFinished, test } from 'vitest';
+import { demoGroupId, demoIds } from '../embedded/demo-migrations.ts';
+import { freePort, serve } from '../embedded/http-server.ts';
 import { failureNames } from '../lib/core/failure.ts';
 
 const root = join(import.meta.dirname, '..');
@@ -320,9 +321,38 @@ test('with a secret of AWS, the region is that of the SDK, and must be named', a
   const { child, output } = await start(args, real);
   expect(child.exitCode).toBe(1);
   expect(output).toBe('Name the region of the secret: set AWS_REGION.\n');
-  const named = await start(args, { ...real, AWS_REGION: 'eu-central-1' });
-  expect(named.output).toMatch(/^REAL services: .* the secret atlas\/real in eu-central-1 .*\n/);
-  expect(named.output).not.toContain('embedded');
+});
+
+test('with a secret of AWS, the region of the profile is used at every door', async () => {
+  const regions: (string | undefined)[] = [];
+  const secretsManager = await serve((request, response) => {
+    regions.push(/\/\d{8}\/([\w-]+)\/secretsmanager\//.exec(request.headers.authorization ?? '')?.[1]);
+    response.writeHead(400).end('{"__type":"ResourceNotFoundException"}');
+  });
+  onTestFinished(secretsManager.close);
+  const home = mkdtempSync(join(tmpdir(), 'atlas-live-migration-'));
+  onTestFinished(() => rmSync(home, { recursive: true }));
+  const profile = ['region = eu-central-1', 'aws_access_key_id = local', 'aws_secret_access_key = local'];
+  writeFileSync(join(home, 'config'), ['[profile team]', ...profile, ''].join('\n'));
+  const [port, lambdaPort] = [await freePort(), await freePort()];
+  const { output } = await start(['--port', String(port), '--lambda-port', String(lambdaPort)], {
+    ATLAS_SECRET_ID: 'arn:aws:secretsmanager:eu-central-1:123456789012:secret:real-abcdef',
+    AWS_PROFILE: 'team',
+    AWS_CONFIG_FILE: join(home, 'config'),
+    AWS_ENDPOINT_URL_SECRETS_MANAGER: secretsManager.origin,
+  });
+  expect(output).toMatch(/^REAL services: .* the secret arn:\S+ in eu-central-1 .*\n/);
+  expect(output).not.toContain('embedded');
+  const ids = { groupId: demoGroupId, liveMigrationId: demoIds.completes };
+  const answers = [
+    await fetch(`http://127.0.0.1:${port}/groups/${ids.groupId}/liveMigrations/${ids.liveMigrationId}`),
+    await fetch(`http://127.0.0.1:${lambdaPort}/2015-03-31/functions/getLiveMigration/invocations`, {
+      method: 'POST',
+      body: JSON.stringify(ids),
+    }),
+  ];
+  for (const answer of answers) expect(await answer.text()).toContain('SecretInvalid');
+  expect(new Set(regions)).toEqual(new Set(['eu-central-1']));
 });
 
 test('nothing of the machine reaches the function, and odd requests end no server', async () => {
