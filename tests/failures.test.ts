@@ -204,13 +204,32 @@ const more: Answer[] = [
     'AtlasUnexpectedAnswer',
     'not a JSON object',
   ],
-  ['an envelope without content', { status: 200, body: { status: 200 } }, 'AtlasUnexpectedAnswer', 'not a JSON object'],
+  [
+    'an envelope without content',
+    { status: 200, body: { status: 200 } },
+    'AtlasUnexpectedAnswer',
+    'neither an _id nor',
+  ],
   [
     'an enveloped 401 of any code: whoever reads it has a good key',
     { status: 200, body: { status: 401, content: { errorCode: 'UNEXPECTED_ERROR' } } },
     'AtlasAccessDenied',
     'UNEXPECTED_ERROR',
   ],
+  ...([401, 404, 429, 403] as const).flatMap((status): Answer[] => {
+    const [errorCode, failure, detail] = {
+      401: ['NOT_IN_GROUP', 'AtlasAccessDenied', '401 NOT_IN_GROUP'],
+      403: ['IP_ADDRESS_NOT_ON_ACCESS_LIST', 'AtlasAccessDenied', '203.0.113.9'],
+      404: ['GROUP_NOT_FOUND', 'ProjectNotFound', groupId],
+      429: ['RATE_LIMITED', 'AtlasRateLimited', 'wait 30 s'],
+    }[status] as [string, string, string];
+    const parameters = status === 429 ? ['/path', 30] : ['203.0.113.9'];
+    const body = { status, error: status, errorCode, parameters };
+    return [
+      [`${status} whose error document has its status as a number`, { status, body }, failure, detail],
+      [`200 with such a document of ${status}`, { status: 200, body }, failure, detail],
+    ];
+  }),
   ['an enveloped 100', { status: 200, body: { status: 100, content: {} } }, 'AtlasUnexpectedAnswer', '(100)'],
   ...['0200', '200x'].map(
     (status): Answer => [

@@ -36,7 +36,8 @@ function openEnvelope(httpStatus: number, value: unknown): { status: number; con
   if (!Number.isInteger(said) || said < 100 || said > 599) return { status: httpStatus, content: undefined };
   // An error's own HTTP status is never overruled by what its body says.
   const status = httpStatus >= 200 && httpStatus < 300 ? said : httpStatus;
-  return { status, content: value['content'] ?? value['envelope'] };
+  // Without content, the object itself may be an error document that also has its status.
+  return { status, content: holdsContent ? (value['content'] ?? value['envelope']) : value };
 }
 
 /** Atlas puts the caller's address into the first parameter where the API access list does not have it. */
