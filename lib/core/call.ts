@@ -2,7 +2,7 @@
 
 import type { FailureName } from '#contract';
 import { type Deadline, startDeadline } from './deadline.ts';
-import type { Failure } from './failure.ts';
+import { type Failure, nameOf } from './failure.ts';
 
 /** What one invocation used and met upstream: counted where it happens, written out in its log line. */
 export type Usage = {
@@ -81,10 +81,7 @@ export const tableUseOf = (usage: Usage) => ({
   onStore(delayMs: number, failure?: unknown): void {
     usage.tableUsed = true;
     usage.tableDelayMs += delayMs;
-    if (failure === undefined) return;
-    // The name of a system error, such as ECONNREFUSED, is its code.
-    const { name = 'Error', code = name } = failure as { name?: string; code?: string };
-    usage.tableFailure = name === 'Error' ? code : name;
+    if (failure !== undefined) usage.tableFailure = nameOf(failure);
   },
 });
 

@@ -50,5 +50,11 @@ export class Failure extends Error {
   }
 }
 
+/** The name of an error that is none of ours; that of a system error, such as ECONNREFUSED, is its code. */
+export function nameOf(error: unknown): string {
+  const { name = 'Error', code = name } = error as { name?: string; code?: string };
+  return name === 'Error' ? code : name;
+}
+
 /** The invocation itself ran out of time, which says nothing of what it waited for. */
 export class OutOfTime extends Failure {}

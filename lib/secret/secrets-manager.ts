@@ -1,7 +1,7 @@
 /** Asks AWS Secrets Manager for a secret's text. */
 
 import { GetSecretValueCommand, SecretsManagerClient } from '@aws-sdk/client-secrets-manager';
-import { Failure } from '../core/failure.ts';
+import { Failure, nameOf } from '../core/failure.ts';
 import { type HttpsProxy, ProxyAgent, ProxyFailure } from '../proxy.ts';
 
 const limits = {
@@ -36,8 +36,8 @@ function failureFor(error: unknown, secretId: string): Failure {
       `The secret ${secretId} could not be read from Secrets Manager ${error.message}.`,
     );
   }
-  const { name = 'Error', $metadata } = error as { name?: string; $metadata?: { httpStatusCode?: number } };
-  const status = $metadata?.httpStatusCode ?? 0;
+  const name = nameOf(error);
+  const status = (error as { $metadata?: { httpStatusCode?: number } }).$metadata?.httpStatusCode ?? 0;
   if (unreadable.test(name)) return new UnreadableSecret(secretId, name);
   return status >= 400 && status < 500 && !passing.test(name)
     ? new Failure('SecretInvalid', `Secrets Manager does not return the secret ${secretId} (${name}).`)
