@@ -28,13 +28,24 @@ const list = (text) => [
 ];
 const isFilled = (text) => list(text).length > 0;
 const isWholeNumber = (text, least, most) => /^\d+$/.test(text) && Number(text) >= least && Number(text) <= most;
-const isHttps = (text) => text.startsWith('https://') && URL.canParse(text);
+const isHttps = (text) => /^https:\/\//i.test(text) && URL.canParse(text);
+/** As tokens name it (RFC 8414, section 2). */
+const isIssuer = (text) => isHttps(text) && !/[?#@]/.test(text);
 
-/** An origin as browsers send it. */
-const isOrigin = (text) => URL.canParse(text) && new URL(text).origin === text;
+/** The name and the value of a tag, without blanks around them. */
+const splitTag = (pair) => {
+  const [name, ...value] = pair.split('=');
+  return [name.trim(), value.join('=').trim()];
+};
+
+/** An origin as browsers send it. API Gateway would take an asterisk in it for any text. */
+const isOrigin = (text) => /^https?:\/\/[^*]+$/.test(text) && URL.canParse(text) && new URL(text).origin === text;
 
 const optional = (isGood) => (text) => text === '' || isGood(text);
-const each = (isGood) => (text) => list(text).every(isGood);
+const each =
+  (isGood, most = Number.POSITIVE_INFINITY) =>
+  (text) =>
+    list(text).length <= most && list(text).every(isGood);
 
 /** The forms of the API. */
 const forms = { http: httpApi, rest: restApi, private: restApi, none: () => ({ events: [], part: {} }) };
@@ -53,7 +64,7 @@ const parameters = {
   atlasSecretId: {
     default: 'atlas/live-migration',
     isGood: (text) =>
-      /^(arn:[\w-]+:secretsmanager:[\w-]+:\d{12}:secret:)?[\w/+=.@-]+$/.test(text.replaceAll('{groupId}', 'g')),
+      /^(arn:[\w-]+:secretsmanager:[\w-]+:\d{12}:secret:)?[\w/+=.@-]{1,512}$/.test(text.replaceAll('{groupId}', 'g')),
     rule: "must be the name or ARN of a secret; {groupId} in it is replaced by the project's id",
   },
   // Takes precedence over the base URL in the secret; empty: the secret's, or else https://cloud.mongodb.com/api/atlas/v1.0.
@@ -85,13 +96,22 @@ const parameters = {
   },
   // Callers sign with IAM. With an issuer and the audiences (comma-separated), they send a JWT to the HTTP API instead, with
   // one of the scopes if jwtScopes is set.
-  jwtIssuer: { default: '', isGood: optional(isHttps), rule: 'must be an https URL' },
-  jwtAudience: { default: '', isList: true, isGood: () => true, rule: '' },
+  jwtIssuer: {
+    default: '',
+    isGood: optional(isIssuer),
+    rule: 'must be an https URL without a user, a query and a fragment',
+  },
+  jwtAudience: {
+    default: '',
+    isList: true,
+    isGood: each(() => true, 50),
+    rule: 'must be at most 50, comma-separated',
+  },
   jwtScopes: {
     default: '',
     isList: true,
-    isGood: each((scope) => /^[\x21\x23-\x5b\x5d-\x7e]+$/.test(scope)),
-    rule: 'must be OAuth scopes, comma-separated',
+    isGood: each((scope) => /^[\x21\x23-\x5b\x5d-\x7e]+$/.test(scope), 10),
+    rule: 'must be at most 10 OAuth scopes, comma-separated',
   },
   // Origins whose pages may ask, comma-separated; empty: none.
   corsOrigins: {
@@ -146,11 +166,12 @@ const parameters = {
     default: '',
     isList: true,
     isGood: (text) => {
-      const names = list(text).map((pair) => pair.split('=')[0].toLowerCase());
+      const names = list(text).map((pair) => splitTag(pair)[0].toLowerCase());
       const isPair = (pair) => /^(?!aws:)[\p{L}\p{N} _.:/+@-]{1,128}=[\p{L}\p{N} _.:/=+@-]{0,256}$/iu.test(pair);
-      return list(text).every(isPair) && names.length <= 50 && new Set(names).size === names.length;
+      return list(text).every(isPair) && names.length <= 49 && new Set(names).size === names.length;
     },
-    rule: 'must be at most 50 pairs with different names, such as team=data, comma-separated',
+    // A stack has 50, and serverless adds one.
+    rule: 'must be at most 49 pairs with different names, such as team=data, comma-separated',
   },
   // SNS topic that gets the alarms and the reminders of a cutover that is due; empty: alarms only change their state.
   alarmTopicArn: {
@@ -159,7 +180,12 @@ const parameters = {
     rule: 'must be the ARN of an SNS topic',
   },
   // Where the runbook of this deployment is; the descriptions of the alarms name it. Empty: docs/operate.md.
-  runbookUrl: { default: '', isGood: optional(isHttps), rule: 'must be an https URL' },
+  runbookUrl: {
+    default: '',
+    // With the rest of the description, which may have 1,024.
+    isGood: optional((text) => isHttps(text) && text.length <= 500),
+    rule: 'must be an https URL of at most 500 characters',
+  },
   // EventBridge bus that gets an event for each change of a live migration that is waited for: a name, or the ARN of a bus
   // in another account, whose policy must let this account put events.
   eventBusName: {
@@ -172,36 +198,41 @@ const parameters = {
   subnetIds: {
     default: '',
     isList: true,
-    isGood: each((id) => /^subnet-[0-9a-f]+$/.test(id)),
-    rule: 'must be ids of subnets, comma-separated',
+    isGood: each((id) => /^subnet-[0-9a-f]+$/.test(id), 16),
+    rule: 'must be ids of at most 16 subnets, comma-separated',
   },
   securityGroupIds: {
     default: '',
     isList: true,
-    isGood: each((id) => /^sg-[0-9a-f]+$/.test(id)),
-    rule: 'must be ids of security groups, comma-separated',
+    isGood: each((id) => /^sg-[0-9a-f]+$/.test(id), 5),
+    rule: 'must be ids of at most 5 security groups, comma-separated',
   },
   // The proxy for https to Atlas and AWS, in networks without another way out, and the hosts that are reached
   // without it, comma-separated. A password in it can be read by all who may read the function's configuration.
   httpsProxy: { default: '', isGood: optional((text) => readProxy(text, '') !== undefined), rule: proxyRule },
   noProxy: {
     default: '',
-    isGood: (text) => /^[\w.*:,/[\]\s-]*$/.test(text) && !text.includes('//'),
-    rule: 'must be names of hosts or domains, comma-separated',
+    isGood: (text) => /^[\w.*:,[\]\s-]*$/.test(text),
+    rule: 'must be names of hosts or domains, comma-separated, without CIDR blocks',
   },
 };
 
 const listNames = Object.keys(parameters).filter((name) => parameters[name].isList);
 
 /** Names everything that is wrong. */
-function findProblems(values, given, region) {
-  const unknown = new Set(given.filter((name) => !(name in parameters)));
+function findProblems(values, given, { region, functionName }) {
+  const unknown = new Set(given.filter((name) => !Object.hasOwn(parameters, name)));
   const problems = [...unknown].map((name) => `there is no parameter ${name}`);
   for (const [name, { isGood, rule }] of Object.entries(parameters)) {
     if (!isGood(values[name])) problems.push(`${name} ${rule}`);
   }
   if (Boolean(values.jwtIssuer) !== isFilled(values.jwtAudience)) {
     problems.push('jwtIssuer and jwtAudience are needed together');
+  }
+  if (functionName.length > 64) {
+    problems.push(
+      `the stage is too long: ${functionName} has ${functionName.length} characters, of which Lambda takes 64`,
+    );
   }
   const { api } = values;
   if (api === 'private' && !isFilled(values.vpcEndpointIds)) problems.push('api private needs vpcEndpointIds');
@@ -212,7 +243,7 @@ function findProblems(values, given, region) {
   if (['http', 'none'].includes(api) && isFilled(values.callerAccountIds)) {
     problems.push('callerAccountIds need api rest or private');
   }
-  for (const name of ['atlasSecretId', 'kmsKeyArn', 'alarmTopicArn']) {
+  for (const name of ['atlasSecretId', 'kmsKeyArn', 'alarmTopicArn', 'eventBusName']) {
     const [, of = region] = /^arn:[\w-]+:\w+:([\w-]+):/.exec(values[name]) ?? [];
     if (of !== region) {
       problems.push(`${name} is in ${of}, and the deployment in ${region}: they must be in the same region`);
@@ -252,7 +283,9 @@ async function deployment({ options, resolveVariable, resolveConfigurationProper
   const stages = Object.entries((await resolveConfigurationProperty(['params'])) ?? {});
   for (const [, ofStage] of stages) given.push(...Object.keys(ofStage ?? {}));
 
-  const problems = findProblems(values, given, await resolveVariable('self:provider.region'));
+  const region = await resolveVariable('self:provider.region');
+  const functionName = `${await resolveVariable('self:service')}-${await resolveVariable('sls:stage')}-getLiveMigration`;
+  const problems = findProblems(values, given, { region, functionName });
   problems.push(
     ...stages
       .flatMap(findProblemsOfStage)
@@ -269,7 +302,7 @@ async function deployment({ options, resolveVariable, resolveConfigurationProper
   const lists = Object.fromEntries(listNames.map((name) => [name, list(values[name])]));
   const { subnetIds, securityGroupIds } = lists;
   const { reservedConcurrency, logRetentionDays } = values;
-  const tags = Object.fromEntries(lists.tags.map((pair) => [pair.split('=')[0], pair.slice(pair.indexOf('=') + 1)]));
+  const tags = Object.fromEntries(lists.tags.map((pair) => splitTag(pair)));
   const tagList = Object.entries(tags).map(([Key, Value]) => ({ Key, Value }));
   const tagged = (part) => {
     for (const { Type, Properties } of Object.values(part.Resources ?? {}))

@@ -12,14 +12,19 @@ const root = join(import.meta.dirname, '..');
 
 /** Judges the parameters as serverless does, with the defaults for the others. */
 const { defaults, deployment } = createRequire(import.meta.url)('../deploy/parameters.cjs');
-const judge = (parameters: Record<string, string>, params: object = { default: {} }) => {
+const judge = (parameters: Record<string, string>, params: object = { default: {} }, stage = 'dev') => {
   const param = Object.entries(parameters).map(([name, value]) => `${name}=${value}`);
   return deployment({
     resolveConfigurationProperty: async (path: string[]) => (path.join() === 'params' ? params : undefined),
     // Without any, serverless leaves the option out.
     options: param.length > 0 ? { param } : {},
     resolveVariable: async (variable: string) => {
-      if (variable === 'self:provider.region') return 'us-east-1';
+      const serverless = {
+        'self:provider.region': 'us-east-1',
+        'self:service': 'atlas-live-migration',
+        'sls:stage': stage,
+      };
+      if (Object.hasOwn(serverless, variable)) return serverless[variable as 'sls:stage'];
       const name = variable.slice('param:'.length).split(',')[0] ?? '';
       return { ...defaults, ...parameters }[name];
     },
@@ -32,6 +37,7 @@ const numbers = (least: number, most: number): Samples => ({
   good: [`${least}`, `${most}`],
   bad: [`${least - 1}`, `${most + 1}`, `${least}.5`, `${least}x`, 'x'],
 });
+const many = (count: number) => Array.from({ length: count }, (_, at) => `x${at}`).join();
 const needsPrivate = { api: 'private' };
 const needsJwt = { jwtIssuer: 'https://issuer.example.com', jwtAudience: 'one' };
 
@@ -52,6 +58,7 @@ const samples: Record<string, Samples> = {
       'arn:a!:secretsmanager:us-east-1:123456789012:secret:x',
       'arn:aws:secretsmanager:us!:123456789012:secret:x',
       'arn:aws:secretsmanager:us-east-1:12345678901x:secret:x',
+      'x'.repeat(513),
     ],
   },
   atlasBaseUrl: {
@@ -79,20 +86,40 @@ const samples: Record<string, Samples> = {
   jwtIssuer: {
     rule: 'must be an https URL',
     good: ['https://issuer.example.com'],
-    bad: ['http://issuer.example.com', 'https:issuer.example.com', 'https://'],
+    bad: [
+      'http://i.example.com',
+      'https:i.example.com',
+      'https://',
+      'https://u@i.example.com',
+      'https://i/?a',
+      'https://i/#a',
+    ],
     with: needsJwt,
   },
-  jwtAudience: { rule: '', good: ['one', 'one,two', 'https://api.example.com'], bad: [], with: needsJwt },
+  jwtAudience: {
+    rule: 'must be at most 50',
+    good: ['one', 'one,two', 'https://api.example.com', many(50)],
+    bad: [many(51)],
+    with: needsJwt,
+  },
   jwtScopes: {
-    rule: 'must be OAuth scopes',
-    good: ['migrations/read', 'a,b'],
-    bad: ['a b', 'a"b', 'a\\b', 'a,\u00fc'],
+    rule: 'must be at most 10 OAuth scopes',
+    good: ['migrations/read', 'a,b', many(10)],
+    bad: [many(11), 'a b', 'a"b', 'a\\b', 'a,\u00fc'],
     with: needsJwt,
   },
   corsOrigins: {
     rule: 'must be origins such as https://app.example.com',
     good: ['', 'https://app.example.com', 'http://localhost:8080,https://a.example.com'],
-    bad: ['*', 'app.example.com', 'https://app.example.com/', 'https://app.example.com/page'],
+    bad: [
+      '*',
+      'https://*',
+      'https://*.example.com',
+      'ftp://app.example.com',
+      'app.example.com',
+      'https://app.example.com/',
+      'https://app.example.com/page',
+    ],
   },
   throttlingRate: numbers(1, 10_000),
   throttlingBurst: numbers(1, 5000),
@@ -131,13 +158,13 @@ const samples: Record<string, Samples> = {
     ],
   },
   tags: {
-    rule: 'must be at most 50 pairs with different names, such as team=data',
+    rule: 'must be at most 49 pairs with different names, such as team=data',
     good: [
       '',
       'team=data',
       'Kosten Stelle:1=\u00e4=b, other=',
       `${'n'.repeat(128)}=${'v'.repeat(256)}`,
-      Array.from({ length: 50 }, (_, at) => `t${at}=x`).join(),
+      Array.from({ length: 49 }, (_, at) => `t${at}=x`).join(),
     ],
     bad: [
       'team',
@@ -149,7 +176,8 @@ const samples: Record<string, Samples> = {
       'Team=a,team=b',
       `${'n'.repeat(129)}=v`,
       `n=${'v'.repeat(257)}`,
-      Array.from({ length: 51 }, (_, at) => `t${at}=x`).join(),
+      Array.from({ length: 50 }, (_, at) => `t${at}=x`).join(),
+      'team=a,team =b',
     ],
   },
   alarmTopicArn: {
@@ -167,13 +195,13 @@ const samples: Record<string, Samples> = {
     ],
   },
   runbookUrl: {
-    rule: 'must be an https URL',
+    rule: 'must be an https URL of at most 500 characters',
     good: ['', 'https://wiki.example.com/m'],
-    bad: ['wiki.example.com', 'http://wiki.example.com'],
+    bad: [`https://${'a'.repeat(500)}`, 'wiki.example.com', 'http://wiki.example.com'],
   },
   eventBusName: {
     rule: 'must be the name or ARN of an EventBridge bus',
-    good: ['default', 'team/bus_1.x-y', 'b'.repeat(256), 'arn:aws-cn:events:cn-north-1:123456789012:event-bus/central'],
+    good: ['default', 'team/bus_1.x-y', 'b'.repeat(256), 'arn:aws-cn:events:us-east-1:210987654321:event-bus/central'],
     bad: [
       '',
       'my bus',
@@ -186,15 +214,15 @@ const samples: Record<string, Samples> = {
     ],
   },
   subnetIds: {
-    rule: 'must be ids of subnets',
+    rule: 'must be ids of at most 16 subnets',
     good: ['subnet-0a1b', 'subnet-0a1b,subnet-2c3d'],
-    bad: ['vpc-1', 'xsubnet-1', 'subnet-1!', 'subnet-x', 'subnet-1,x'],
+    bad: [many(17).replaceAll('x', 'subnet-'), 'vpc-1', 'xsubnet-1', 'subnet-1!', 'subnet-x', 'subnet-1,x'],
     with: { securityGroupIds: 'sg-1' },
   },
   securityGroupIds: {
-    rule: 'must be ids of security groups',
-    good: ['sg-0a1b', 'sg-0a1b,sg-2c3d'],
-    bad: ['vpc-1', 'xsg-1', 'sg-1!', 'sg-x', 'sg-1,x'],
+    rule: 'must be ids of at most 5 security groups',
+    good: ['sg-0a1b', 'sg-0a1b,sg-2c3d', many(5).replaceAll('x', 'sg-')],
+    bad: [many(6).replaceAll('x', 'sg-'), 'vpc-1', 'xsg-1', 'sg-1!', 'sg-x', 'sg-1,x'],
     with: { subnetIds: 'subnet-1' },
   },
   httpsProxy: {
@@ -205,7 +233,7 @@ const samples: Record<string, Samples> = {
   noProxy: {
     rule: 'must be names of hosts or domains',
     good: ['', '.amazonaws.com, example.com:443,10.0.0.0-10.255.255.255,[::1],*'],
-    bad: ['https://example.com/', 'a;b'],
+    bad: ['https://example.com/', 'a;b', '10.0.0.0/8'],
   },
 };
 
@@ -215,7 +243,7 @@ test('each parameter has samples', () => {
 
 describe.each(Object.entries(samples))('%s', (name, { rule, good, bad, with: others }) => {
   test.each(good)('takes "%s"', async (value) => {
-    await expect(judge({ ...others, [name]: value })).resolves.toBeDefined();
+    await expect(judge({ ...others, [name]: value })).resolves.toMatchObject({ events: expect.any(Array) });
   });
   test.each(bad)('refuses "%s"', async (value) => {
     await expect(judge({ ...others, [name]: value })).rejects.toThrow(`: ${name} ${rule}`);
@@ -223,7 +251,7 @@ describe.each(Object.entries(samples))('%s', (name, { rule, good, bad, with: oth
 });
 
 test('what is deployed follows from them', async () => {
-  const tags = 'team=data, note=a=b';
+  const tags = 'team = data, note=a=b';
   const tagList = [
     { Key: 'team', Value: 'data' },
     { Key: 'note', Value: 'a=b' },
@@ -274,6 +302,8 @@ describe('parameters that are wrong are named before anything is deployed', () =
     [{ jwtIssuer: 'https://issuer.example.com' }, 'jwtIssuer and jwtAudience are needed together'],
     [{ subnetIds: 'subnet-1' }, 'subnetIds and securityGroupIds are needed together'],
     [{ secretId: 'x' }, 'there is no parameter secretId'],
+    [{ constructor: 'x' }, 'there is no parameter constructor'],
+    [{ eventBusName: 'arn:aws:events:eu-west-1:210987654321:event-bus/b' }, 'eventBusName is in eu-west-1'],
     [{ api: 'private' }, 'api private needs vpcEndpointIds'],
     [{ vpcEndpointIds: 'vpce-1' }, 'vpcEndpointIds need api private'],
     [{ api: 'rest', vpcEndpointIds: 'vpce-1' }, 'vpcEndpointIds need api private'],
@@ -295,17 +325,22 @@ describe('parameters that are wrong are named before anything is deployed', () =
 
   test('also where a wrong value stands under another stage, and variables of serverless are left to it', async () => {
     await expect(judge({}, { prod: { subnetIds: 'nonsense', api: '${env:API}', throttlingRate: 5 } })).rejects.toThrow(
-      'under prod, subnetIds must be ids of subnets, comma-separated.',
+      'under prod, subnetIds must be ids of at most 16 subnets, comma-separated.',
     );
     await expect(
       judge({}, { prod: { api: '${env:API}', throttlingRate: 5, runbookUrl: null } }),
-    ).resolves.toBeDefined();
+    ).resolves.toMatchObject({ events: expect.any(Array) });
   });
 
   test('each of them once, also where the wrong value is of the stage that is deployed', async () => {
     await expect(judge({ api: 'x', tags: 'y' }, { dev: { api: 'x' } })).rejects.toThrow(
       /^the parameters are not valid: api must be http, rest, private or none; tags must be [^;]+\.$/,
     );
+  });
+
+  test('a stage whose function would have a name that is too long', async () => {
+    await expect(judge({}, {}, 'a'.repeat(26))).resolves.toMatchObject({ events: [{}] });
+    await expect(judge({}, {}, 'a'.repeat(27))).rejects.toThrow('the stage is too long: ');
   });
 
   test('blanks around a value and doubles in a list do not count', async () => {

@@ -149,7 +149,7 @@ describe('least privilege', () => {
     });
 
     test('a bus in another account is used by its ARN', async () => {
-      const eventBusName = 'arn:aws:events:eu-central-1:210987654321:event-bus/central';
+      const eventBusName = 'arn:aws:events:us-east-1:210987654321:event-bus/central';
       const template = await packageWith({ eventBusName });
       for (const role of ['PollLiveMigrationRole', 'RemindOfCutoverRole']) {
         expect(statements(template, role)).toContain(`Allow events:PutEvents on ${eventBusName}`);
