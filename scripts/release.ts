@@ -120,4 +120,6 @@ const sums = readdirSync(dist)
   )
   .join('');
 write('SHA256SUMS', sums);
+if (/^## \[Unreleased\]\s+(?!## )\S/m.test(readFileSync(join(root, 'CHANGELOG.md'), 'utf8')))
+  console.error(`CHANGELOG.md has entries under Unreleased, which are in this ${version} as well.`);
 console.log(`dist/ holds version ${version}:\n${sums}`);

@@ -40,12 +40,22 @@ const release = (folder: string, umask: string, environment: Record<string, stri
 
 let made: string;
 let other: string;
+let warnings: string[];
 beforeAll(async () => {
   const [one, two] = [checkout('one'), checkout('another place ü')];
-  await Promise.all([
+  for (const [folder, entries] of [
+    [one, '### Added\n\n- Something.\n'],
+    [two, ''],
+  ] as const) {
+    const path = join(folder, 'CHANGELOG.md');
+    const unreleased = /(?<=## \[Unreleased\]\n\n).*?(?=## \[\d)/s;
+    writeFileSync(path, readFileSync(path, 'utf8').replace(unreleased, entries));
+  }
+  const outcomes = await Promise.all([
     release(one, '022', { TZ: 'UTC', LANG: 'C' }),
     release(two, '077', { TZ: 'Asia/Tokyo', LANG: 'de_DE.UTF-8' }),
   ]);
+  warnings = outcomes.map(({ stderr }) => stderr);
   made = join(one, 'dist');
   other = join(two, 'dist');
 }, 120_000);
@@ -117,6 +127,10 @@ test('iam-policy.json is what the deployed function may do', async () => {
   const policies = template.Resources['FunctionRole']?.Properties['Policies'] as { PolicyDocument: object }[];
   const deployed = JSON.parse(JSON.stringify(policies[0]?.PolicyDocument), (_, value) => value?.['Fn::Sub'] ?? value);
   expect(filled).toEqual(deployed);
+});
+
+test('it warns where CHANGELOG.md has entries that are not released', () => {
+  expect(warnings).toEqual([expect.stringMatching(/^CHANGELOG\.md has entries under Unreleased, .*\n$/), '']);
 });
 
 test('a version that CHANGELOG.md does not tell of, or openapi.yaml does not name, is not released', async () => {
