@@ -24,7 +24,10 @@ export const failures: Readonly<Record<FailureName, { readonly status: number; r
     }),
   ) as Record<FailureName, { status: number; retryable: boolean }>;
 
-/** The errors with which a wait ends, beside the names of the failures: `Catch` and the cause of a `.sync` task have them. */
+/**
+ * The errors with which a wait ends, in addition to the names of the failures: `Error` of its execution, and of the cause
+ * (JSON) of a `.sync` task that started it. The `Catch` of such a task sees `States.TaskFailed` only.
+ */
 export const waitErrors = ['LiveMigrationFailed', 'LiveMigrationExpired', 'LiveMigrationWaitTimedOut'] as const;
 
 /** What rules of EventBridge match: the source of all events, and the detail type of each. */
