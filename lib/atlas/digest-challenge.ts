@@ -75,6 +75,8 @@ function splitChallenges(header: string): Challenge[] {
       take(restOfElement);
       continue;
     }
+    // Some servers leave out the quotes of a list: qop=auth,auth-int.
+    if (word === 'auth' || word === 'auth-int') continue;
     // The token68 of another scheme (NTLM TlRM) is taken for a scheme as well, which does no harm.
     challenges.push({ scheme: word, parameters: new Map(), malformed: new Set() });
   }
