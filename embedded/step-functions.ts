@@ -37,6 +37,9 @@ export const wallClock: Clock = {
   working: () => undefined,
 };
 
+/** The history of a standard execution holds this many events; with one more, the execution fails. */
+const MOST_EVENTS = 25_000;
+
 type Json = Record<string, unknown>;
 type Transition = { Next?: string; Assign?: Json; Output?: unknown };
 type Retrier = {
@@ -116,7 +119,7 @@ export type Execution = {
   isRunning: boolean;
   /** State transitions, which are what AWS charges; a retry is one as well. */
   transitions: number;
-  /** Events in its history, of which it may have 25,000. */
+  /** Events in its history. */
   events: number;
   stop(): void;
 };
@@ -201,6 +204,8 @@ export function createStepFunctions(
       if (!state) throw new Error(`There is no state ${name}.`);
       execution.transitions += 1;
       execution.events += 2;
+      if (execution.events > MOST_EVENTS)
+        throw new TaskError('States.Runtime', 'The history of the execution is full.');
       const bound = (states: Json) => ({
         ...variables,
         states: { context: { Execution, State: { Name: name } }, input, ...states },

@@ -265,13 +265,14 @@ describe('one caller', () => {
   });
 
   test('is delayed by three seconds at most by a store that is slow in each call', async () => {
-    // Each call is answered after a second: a reading, the lease, and the entry.
-    const slow = modelStore({ delays: [1000], fails: [false] });
+    // Each call is answered after 1.3 s: a reading, the lease, and the entry.
+    const slow = modelStore({ delays: [1300], fails: [false] });
     const { result, failures } = ask(createSharing(Promise.resolve(slow), clock), { takes: 10 });
     const start = Date.now();
+    const ended = result.then(() => Date.now());
     await vi.runAllTimersAsync();
     expect(await result).toMatchObject({ from: 'work' });
-    expect(Date.now() - start).toBeLessThanOrEqual(3100);
+    expect((await ended) - start).toBeLessThanOrEqual(3100);
     expect(failures).toHaveLength(3);
   });
 
@@ -321,6 +322,14 @@ describe('one caller', () => {
     await vi.runAllTimersAsync();
     await result;
     expect(store.lease).toHaveBeenCalledTimes(6);
+  });
+
+  test('who is always refused a lease works without one after three refusals', async () => {
+    const store: Store = { ...modelStore(noFaults), read: async () => ({}), lease: vi.fn(async () => false) };
+    const { result } = ask(createSharing(Promise.resolve(store), clock));
+    await vi.runAllTimersAsync();
+    expect(await result).toMatchObject({ from: 'work' });
+    expect(store.lease).toHaveBeenCalledTimes(3);
   });
 
   test('who waits for one that dies takes the lease after it, and does not work without one', async () => {

@@ -34,6 +34,11 @@ test('Assign and Output see the variables as they were before the state', async 
   expect(result).toEqual({ x: 2, y: 1, before: 1 });
 });
 
+test('an execution whose history is full fails', async () => {
+  const forever: State = { Type: 'Pass', Next: 'Forever' };
+  expect(await run({ Forever: forever })).toMatchObject({ name: 'States.Runtime' });
+});
+
 describe('an expression', () => {
   test.each([
     ['without a result', '{% $states.input.nothing %}'],

@@ -15,7 +15,8 @@ const root = join(import.meta.dirname, '..');
 
 /** With IAM and other accounts: a JWT goes with an HTTP API only. */
 const { jwtIssuer: _, jwtAudience: __, jwtScopes: ___, corsOrigins: ____, ...withoutJwt } = everything;
-const accounts = '210987654321,345678901234';
+/** The stack's own account among them: its identities still need a policy of their own. */
+const accounts = '210987654321,345678901234,123456789012';
 const endpoints = 'vpce-0a1b,vpce-2c3d';
 
 let plain: Template;

@@ -98,17 +98,19 @@ test('several are followed at once: the documents in the order asked, one a line
   expect(linesOf(child.text.err).at(-1)).toBe('3 live migrations: 1 EXPIRED, 1 COMPLETE, 1 FAILED');
 });
 
-test('a failure is said once, and again only after an answer', async () => {
+test('a failure is said once, and again only after an answer or another failure', async () => {
   const working = { status: 200, body: { _id: liveMigrationId, status: 'WORKING' } };
   const failing = atlasError(403, 'ORG_DISABLED');
   const complete = { status: 200, body: { _id: liveMigrationId, status: 'COMPLETE' } };
-  const replies = [working, failing, failing, working, failing, complete];
+  const another = atlasError(501, null);
+  const replies = [working, failing, failing, another, another, working, failing, complete];
   atlas.reply = (_request, count) => replies[Math.min(count, replies.length) - 1];
   const { code, err } = await wait();
   expect(code).toBe(0);
   expect(linesOf(err).map((line) => line.replace(`${liveMigrationId} `, '').split(/[,:]/)[0])).toEqual([
     'WORKING',
     'AtlasAccessDenied',
+    'AtlasUnavailable',
     'answers again',
     'AtlasAccessDenied',
     'answers again',
