@@ -44,7 +44,10 @@ const { stage, region, url, token, groupId, liveMigrationId } = readCommandLine(
     url: { type: 'string' },
     token: { type: 'string' },
   },
-  (options, positionals) => ({ ...options, ...twoIds(positionals) }),
+  (options, positionals) => {
+    if (options.url !== undefined && !URL.canParse(options.url)) throw new Error('--url must be a URL.');
+    return { ...options, ...twoIds(positionals) };
+  },
 );
 
 const credentials = async () =>
@@ -117,10 +120,9 @@ const parsed = parse() as Partial<LiveMigration> & Partial<Omit<Problem, 'status
 const answer = { message: parsed.Message, ...parsed } as typeof parsed & { message?: string };
 
 if (response.ok && answer.id) {
-  const { status, lagTimeSeconds, readyForCutover } = answer;
-  console.log(
-    `✓ The live migration is ${status}: lag ${lagTimeSeconds ?? 'not known'}, ready for cutover ${readyForCutover ?? 'not known'}.`,
-  );
+  const { status, lagTimeSeconds = null, readyForCutover } = answer;
+  const lag = lagTimeSeconds === null ? 'not known' : `${lagTimeSeconds} s`;
+  console.log(`✓ The live migration is ${status}: lag ${lag}, ready for cutover ${readyForCutover ?? 'not known'}.`);
   console.log(JSON.stringify(answer, null, 2));
 } else if (answer.code) {
   stop(`${answer.code}: ${answer.detail}`, advice[answer.code], `request id ${answer.requestId}`);

@@ -34,7 +34,7 @@ test('it prints the answer, and the request was signed', async () => {
   const { code, out } = await smoke([...ids, '--url', url]);
   expect({ code, out }).toEqual({
     code: 0,
-    out: expect.stringContaining('✓ The live migration is WORKING: lag 42, ready for cutover false.'),
+    out: expect.stringContaining('✓ The live migration is WORKING: lag 42 s, ready for cutover false.'),
   });
   expect(signatures).toHaveLength(1);
   expect(signatures[0]?.[0]).toBe(signatures[0]?.[1]);
@@ -177,6 +177,9 @@ describe('the address is looked up by the stage', () => {
   });
 });
 
-test.each([[[]], [[groupId]], [['--nonsense']]])('%j ends with exit code 2 and the usage', async (args) => {
-  expect(await smoke(args)).toMatchObject({ code: 2, err: expect.stringContaining('Usage: npm run smoke') });
-});
+test.each([[[]], [[groupId]], [['--nonsense']], [[...ids, '--url', 'nothing']]])(
+  '%j ends with exit code 2 and the usage',
+  async (args) => {
+    expect(await smoke(args)).toMatchObject({ code: 2, err: expect.stringContaining('Usage: npm run smoke') });
+  },
+);
