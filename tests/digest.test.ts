@@ -254,6 +254,7 @@ describe('a challenge with unusual syntax', () => {
     ['a blank before a malformed value', 'Digest realm="r", domain =/api, nonce="n", qop="auth", algorithm=SHA-256'],
     ['a value without a name', 'Digest realm="r", ="x", nonce="n", qop="auth", algorithm=SHA-256'],
     ['a list without quotes', 'Digest realm="r", qop=auth,auth-int, algorithm=SHA-256, nonce="n"'],
+    ['a list without quotes, the other way round', 'Digest realm="r", qop=auth-int,auth, algorithm=SHA-256, nonce="n"'],
     ['blanks in a list', 'Digest realm="r", nonce="n", qop="auth-int, auth", algorithm=SHA-256'],
     ['a malformed stale', 'Digest realm="r", nonce="n", qop="auth", algorithm=SHA-256, stale=/true'],
     [

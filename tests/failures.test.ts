@@ -228,6 +228,7 @@ const more: Answer[] = [
     return [
       [`${status} whose error document has its status as a number`, { status, body }, failure, detail],
       [`200 with such a document of ${status}`, { status: 200, body }, failure, detail],
+      [`the same with ${status} as text`, { status: 200, body: { ...body, status: `${status}` } }, failure, detail],
     ];
   }),
   ['an enveloped 100', { status: 200, body: { status: 100, content: {} } }, 'AtlasUnexpectedAnswer', '(100)'],

@@ -23,19 +23,19 @@ function parse(text: string): unknown {
 
 /**
  * What Atlas says inside an envelope counts like an answer without one. An envelope's `status` is a number, or three
- * digits as text with the content; an entity's is a word. The content is called `content` in the published standard
+ * digits as text; an entity's is a word. The content is called `content` in the published standard
  * (mongodb/ipa 0115), `envelope` in the project's source document.
  */
 function openEnvelope(httpStatus: number, value: unknown): { status: number; content: unknown } {
   if (!isObject(value) || Object.hasOwn(value, '_id')) return { status: httpStatus, content: value };
-  const holdsContent = Object.hasOwn(value, 'content') || Object.hasOwn(value, 'envelope');
-  const isDigits = holdsContent && typeof value['status'] === 'string' && /^\d{3}$/.test(value['status']);
+  const isDigits = typeof value['status'] === 'string' && /^\d{3}$/.test(value['status']);
   const said = isDigits ? Number(value['status']) : value['status'];
   if (typeof said !== 'number') return { status: httpStatus, content: value };
   // This is neither an envelope nor an entity, whose status is a word.
   if (!Number.isInteger(said) || said < 100 || said > 599) return { status: httpStatus, content: undefined };
   // An error's own HTTP status is never overruled by what its body says.
   const status = httpStatus >= 200 && httpStatus < 300 ? said : httpStatus;
+  const holdsContent = Object.hasOwn(value, 'content') || Object.hasOwn(value, 'envelope');
   // Without content, the object itself may be an error document that also has its status.
   return { status, content: holdsContent ? (value['content'] ?? value['envelope']) : value };
 }

@@ -76,7 +76,11 @@ function splitChallenges(header: string): Challenge[] {
       continue;
     }
     // Some servers leave out the quotes of a list: qop=auth,auth-int.
-    if (word === 'auth' || word === 'auth-int') continue;
+    const last = challenges.at(-1)?.parameters;
+    if (/^auth(-int)?$/.test(word) && last?.has('qop')) {
+      last.set('qop', `${last.get('qop')},${word}`);
+      continue;
+    }
     // The token68 of another scheme (NTLM TlRM) is taken for a scheme as well, which does no harm.
     challenges.push({ scheme: word, parameters: new Map(), malformed: new Set() });
   }
