@@ -86,13 +86,9 @@ const envelope = fc.record(
   { status: fc.oneof(status, anything), content, envelope: content },
   { requiredKeys: ['status'] },
 );
-const text = fc.oneof(
-  fc
-    .oneof(content, envelope)
-    .map((value) => JSON.stringify(value, (_, part) => (typeof part === 'bigint' ? String(part) : part)) ?? ''),
-  fc.json(),
-  fc.string({ unit: 'binary' }),
-);
+const toText = (value: unknown) =>
+  JSON.stringify(value, (_, part) => (typeof part === 'bigint' ? String(part) : part)) ?? '';
+const text = fc.oneof(fc.oneof(content, envelope).map(toText), fc.json(), fc.string({ unit: 'binary' }));
 // Few runs with a status that is asked for again, since each of them waits for its back-off.
 const passing = [500, 502, 503, 504];
 const reply = fc.record({
@@ -118,15 +114,21 @@ const reply = fc.record({
 });
 
 test('whatever Atlas answers, callers get a document or a failure of the contract', async () => {
+  // Seldom does a reply of any parts come to a live migration.
+  const nearly = fc.record({ status: fc.constant(200), body: almostEntity.map(toText), headers: fc.constant({}) });
   const ends = new Set<string>();
   await fc.assert(
-    fc.asyncProperty(reply, fc.constantFrom(...doorNames), async (made, door) => {
-      atlas.reply = () => made;
-      // Little time is left, so that no rate limit is waited out.
-      const outcome = await ask(handler, door, {}, 1400);
-      expectContract(outcome);
-      ends.add('failure' in outcome ? outcome.failure : 'Answered');
-    }),
+    fc.asyncProperty(
+      fc.oneof({ arbitrary: reply, weight: 4 }, nearly),
+      fc.constantFrom(...doorNames),
+      async (made, door) => {
+        atlas.reply = () => made;
+        // Little time is left, so that no rate limit is waited out.
+        const outcome = await ask(handler, door, {}, 1400);
+        expectContract(outcome);
+        ends.add('failure' in outcome ? outcome.failure : 'Answered');
+      },
+    ),
     { numRuns: 500 },
   );
   expect(ends.size).toBeGreaterThan(4);
