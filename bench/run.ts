@@ -67,7 +67,7 @@ const firstOf = ({ name, ...rest }: Contender): Contender => ({ ...rest, name: `
 
 function compare(what: string, figures: Figure[], one: Contender, other: Contender, wanted: number) {
   const p50 = ({ name }: Contender) => figures.find(({ what: named }) => named === name)?.p50 ?? Number.NaN;
-  targets.push({ what: `${what} by that of ${other.name}`, wanted, found: p50(one) / p50(other) });
+  targets.push({ what: `${what} divided by that of ${other.name}`, wanted, found: p50(one) / p50(other) });
 }
 
 async function time() {
