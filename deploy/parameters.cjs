@@ -105,7 +105,7 @@ const parameters = {
     default: '',
     isList: true,
     isGood: each(() => true, 50),
-    rule: 'must be at most 50, comma-separated',
+    rule: 'must be at most 50 audiences, comma-separated',
   },
   jwtScopes: {
     default: '',

@@ -97,7 +97,7 @@ const samples: Record<string, Samples> = {
     with: needsJwt,
   },
   jwtAudience: {
-    rule: 'must be at most 50',
+    rule: 'must be at most 50 audiences',
     good: ['one', 'one,two', 'https://api.example.com', many(50)],
     bad: [many(51)],
     with: needsJwt,
