@@ -13,7 +13,7 @@ export type Environment = ChildProcess & { ask(order: Order): Promise<Outcome | 
 
 /**
  * @param file the packaged function
- * @param variables the whole environment of each, beside PATH
+ * @param variables the whole environment of each, without PATH
  */
 export async function startAll(count: number, file: string, variables: Record<string, string>): Promise<Environment[]> {
   await build({

@@ -109,7 +109,7 @@ for (const stream of [child.stdout, child.stderr]) {
 }
 
 const waiting = new Map<string, (outcome: Outcome) => void>();
-/** Answers that nobody asked for, or that came twice. */
+/** Answers without a question, or that came twice. */
 let stray = 0;
 let takeFigures: (figures: Figures) => void = () => undefined;
 await once(child, 'message');
@@ -210,7 +210,7 @@ const unexpected = [...outcomes].filter(([outcome]) => !expected.includes(outcom
 
 const targets: Target[] = [
   { what: 'invocations with one outcome', wanted: calls, found: answers.size, exactly: true },
-  { what: 'outcomes that nobody waited for', wanted: 0, found: stray },
+  { what: 'outcomes without a question', wanted: 0, found: stray },
   { what: "answers with another call's id, figure or request id", wanted: 0, found: mixedUp },
   { what: `outcomes other than ${expected.join(', ')}`, wanted: 0, found: unexpected },
   { what: 'log lines', wanted: calls, found: logLines.length, exactly: true },

@@ -1,4 +1,4 @@
-/** openapi.yaml as one document, for tools that read no other file beside it. */
+/** openapi.yaml as one document, for tools that read one file only. */
 
 import { fileURLToPath } from 'node:url';
 import { bundle, createConfig } from '@redocly/openapi-core';

@@ -1,6 +1,6 @@
 /**
  * The REST API before the function, in CloudFormation: regional, or private, where only some VPC endpoints reach it.
- * osls would change its stage with calls of its own, beside the template.
+ * osls would change its stage with calls of its own, outside of the template.
  */
 
 const { createHash } = require('node:crypto');

@@ -7,9 +7,9 @@ class Expired extends Error {}
 
 /**
  * Makes a function that starts `work` when none is in flight, and else waits for what is already under way. Nothing is
- * remembered: when the work has ended, well or badly, the next call starts it anew. The work is aborted when the last
+ * remembered: when the work has succeeded or failed, the next call starts it again. The work is aborted when the last
  * caller that waits for it has been aborted, and when its own time is over. In the second case the callers that still
- * wait start it anew: one request that hangs does not fail every caller that joins it.
+ * wait start it again: one request that hangs does not fail every caller that joins it.
  *
  * @param limitMs milliseconds that one piece of work may take. Its signal aborts then; work that does not heed the signal
  *   goes on, and its result is dropped

@@ -38,7 +38,7 @@ export function readCommandLine<O extends Texts, T>(
   }
 }
 
-/** The two ids that a program wants beside its options. */
+/** The two ids that a program wants in addition to its options. */
 export function twoIds(positionals: string[]): { groupId: string; liveMigrationId: string } {
   const [groupId, liveMigrationId, ...rest] = positionals;
   if (!groupId || !liveMigrationId || rest.length > 0) throw new Error('Two ids are needed.');

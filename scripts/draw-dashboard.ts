@@ -37,7 +37,7 @@ const green = '#2ca02c';
 const red = '#d62728';
 const grey = '#7f7f7f';
 
-/** A migration that is ready after eight hours and complete after ten, and a smaller one beside it. */
+/** A migration that is ready after eight hours and complete after ten, and a smaller one at the same time. */
 const data: Record<string, Series[]> = {
   'Replication lag': [
     series('…e6df43d0', blue, (h) =>
