@@ -13,7 +13,7 @@ export type Environment = ChildProcess & { ask(order: Order): Promise<Outcome | 
 
 /**
  * @param file the packaged function
- * @param variables the whole environment of each, without PATH
+ * @param variables the variables of each, in addition to PATH
  */
 export async function startAll(count: number, file: string, variables: Record<string, string>): Promise<Environment[]> {
   await build({
