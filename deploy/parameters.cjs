@@ -212,8 +212,9 @@ const parameters = {
   httpsProxy: { default: '', isGood: optional((text) => readProxy(text, '') !== undefined), rule: proxyRule },
   noProxy: {
     default: '',
-    isGood: (text) => /^[\w.*:,[\]\s-]*$/.test(text),
-    rule: 'must be names of hosts or domains, comma-separated, without CIDR blocks',
+    // The list of a company often has CIDR blocks, which are ignored.
+    isGood: (text) => /^[\w.*:,/[\]\s-]*$/.test(text) && !text.includes('//'),
+    rule: 'must be names of hosts or domains, comma-separated',
   },
 };
 

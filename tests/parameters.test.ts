@@ -232,8 +232,8 @@ const samples: Record<string, Samples> = {
   },
   noProxy: {
     rule: 'must be names of hosts or domains',
-    good: ['', '.amazonaws.com, example.com:443,10.0.0.0-10.255.255.255,[::1],*'],
-    bad: ['https://example.com/', 'a;b', '10.0.0.0/8'],
+    good: ['', '.amazonaws.com, example.com:443,10.0.0.0-10.255.255.255,[::1],*', '10.0.0.0/8,example.com'],
+    bad: ['https://example.com/', 'a;b'],
   },
 };
 

@@ -340,6 +340,8 @@ test('with a secret of AWS, the region of the profile is used at every door', as
     AWS_PROFILE: 'team',
     AWS_CONFIG_FILE: join(home, 'config'),
     AWS_ENDPOINT_URL_SECRETS_MANAGER: secretsManager.origin,
+    // As in the network of a company.
+    NO_PROXY: '10.0.0.0/8,.corp.example.com',
   });
   expect(output).toMatch(/^REAL services: .* the secret arn:\S+ in eu-central-1 .*\n/);
   expect(output).not.toContain('embedded');
