@@ -216,15 +216,15 @@ const more: Answer[] = [
     'AtlasAccessDenied',
     'UNEXPECTED_ERROR',
   ],
-  ...([401, 404, 429, 403] as const).flatMap((status): Answer[] => {
-    const [errorCode, failure, detail] = {
-      401: ['NOT_IN_GROUP', 'AtlasAccessDenied', '401 NOT_IN_GROUP'],
-      403: ['IP_ADDRESS_NOT_ON_ACCESS_LIST', 'AtlasAccessDenied', '203.0.113.9'],
-      404: ['GROUP_NOT_FOUND', 'ProjectNotFound', groupId],
-      429: ['RATE_LIMITED', 'AtlasRateLimited', 'wait 30 s'],
-    }[status] as [string, string, string];
-    const parameters = status === 429 ? ['/path', 30] : ['203.0.113.9'];
-    const body = { status, error: status, errorCode, parameters };
+  ...(
+    [
+      [401, 'NOT_IN_GROUP', 'AtlasAccessDenied', '401 NOT_IN_GROUP'],
+      [403, 'IP_ADDRESS_NOT_ON_ACCESS_LIST', 'AtlasAccessDenied', '203.0.113.9'],
+      [404, 'GROUP_NOT_FOUND', 'ProjectNotFound', groupId],
+      [429, 'RATE_LIMITED', 'AtlasRateLimited', 'wait 30 s'],
+    ] as const
+  ).flatMap(([status, errorCode, failure, detail]): Answer[] => {
+    const body = { status, error: status, errorCode, parameters: ['203.0.113.9', 30] };
     return [
       [`${status} whose error document has its status as a number`, { status, body }, failure, detail],
       [`200 with such a document of ${status}`, { status: 200, body }, failure, detail],

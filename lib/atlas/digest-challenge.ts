@@ -75,7 +75,7 @@ function splitChallenges(header: string): Challenge[] {
       take(restOfElement);
       continue;
     }
-    // Some servers leave out the quotes of a list: qop=auth,auth-int.
+    // A list without its quotes, qop=auth,auth-int, is invalid, and yet can only mean one thing.
     const last = challenges.at(-1)?.parameters;
     if (/^auth(-int)?$/.test(word) && last?.has('qop')) {
       last.set('qop', `${last.get('qop')},${word}`);
