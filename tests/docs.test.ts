@@ -20,12 +20,13 @@ const documents = globSync(['*.md', 'docs/*.md', 'contract/*.md'], { cwd: root }
 const runBy: Record<string, [file: string, shows: string]> = {
   'npm ci && npm start': ['tests/start.test.ts', 'scripts/start.ts'],
   'npm ci': ['.ci/run', '\nnpm ci '],
-  'npm ci && npm test': ['.ci/run', '\nnpm test '],
-  'npm test': ['.ci/run', '\nnpm test '],
+  'npm ci && npm test': ['.ci/run', '\nnpm run test:all '],
+  'npm test': ['.ci/run', '\nnpm run test:all '],
+  'npm run test:all': ['.ci/run', '\nnpm run test:all '],
   'npm run build:ric': ['.ci/run', 'npm run build:ric'],
   'npm run wait': ['tests/wait.test.ts', 'scripts/wait.ts'],
   'npm run -s wait': ['tests/wait.test.ts', 'scripts/wait.ts'],
-  'npx vitest run': ['.ci/run', '\nnpm test '],
+  'npx vitest run': ['.ci/run', '\nnpm run test:all '],
   'curl --silent': ['tests/callers.test.ts', 'ask-over-https.sh'],
   'curl --aws-sigv4': ['tests/callers.test.ts', 'ask-over-https.sh'],
   'export AWS_': ['tests/lambda-invoke.test.ts', 'callers.md'],
@@ -76,7 +77,7 @@ test('every command that packages the service does so with the parameters that i
 });
 
 test('every test that docs/reliability.md names is there', () => {
-  const tests = globSync('tests/*.test.ts', { cwd: root }).map(read).join();
+  const tests = globSync('tests/**/*.test.ts', { cwd: root }).map(read).join();
   const tables = [...read('docs/reliability.md').matchAll(/^\|[^\n]*\| test \|\n\|[-|]+\|\n((?:\|.*\n)+)/gm)];
   const rows = tables.flatMap(([, table = '']) => table.trim().split('\n'));
   expect(rows.length).toBeGreaterThan(40);

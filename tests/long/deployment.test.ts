@@ -10,9 +10,9 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { CloudFormationClient, DescribeStacksCommand, GetTemplateCommand } from '@aws-sdk/client-cloudformation';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { copyService } from '../deploy/package-service.ts';
+import { copyService } from '../../deploy/package-service.ts';
 
-const root = join(import.meta.dirname, '..');
+const root = join(import.meta.dirname, '../..');
 const python = `
 import moto.cloudformation.models as models
 # It takes the warnings of cfn-lint for errors.
