@@ -1,35 +1,13 @@
 /** The deployment's parameters: what is wrong with them is named before anything is deployed. */
 
 import { execFile } from 'node:child_process';
-import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { describe, expect, test } from 'vitest';
 import { packageService, type Resource } from '../deploy/package-service.ts';
-import { everything } from './support/template.ts';
+import { defaults, everything, deploymentWith as judge } from './support/template.ts';
 
 const root = join(import.meta.dirname, '..');
-
-/** Judges the parameters as serverless does, with the defaults for the others. */
-const { defaults, deployment } = createRequire(import.meta.url)('../deploy/parameters.cjs');
-const judge = (parameters: Record<string, string>, params: object = { default: {} }, stage = 'dev') => {
-  const param = Object.entries(parameters).map(([name, value]) => `${name}=${value}`);
-  return deployment({
-    resolveConfigurationProperty: async (path: string[]) => (path.join() === 'params' ? params : undefined),
-    // Without any, serverless leaves the option out.
-    options: param.length > 0 ? { param } : {},
-    resolveVariable: async (variable: string) => {
-      const serverless = {
-        'self:provider.region': 'us-east-1',
-        'self:service': 'atlas-live-migration',
-        'sls:stage': stage,
-      };
-      if (Object.hasOwn(serverless, variable)) return serverless[variable as 'sls:stage'];
-      const name = variable.slice('param:'.length).split(',')[0] ?? '';
-      return { ...defaults, ...parameters }[name];
-    },
-  });
-};
 
 type Samples = { rule: string; good: string[]; bad: string[]; with?: Record<string, string> };
 const numbers = (least: number, most: number): Samples => ({

@@ -9,7 +9,16 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
 import { startEmbeddedDynamoDB } from '../embedded/dynamodb.ts';
 import { isIntrinsic, readSpecification } from './support/resource-specification.ts';
-import { definitionOf, everything, type Json, ofType, only, packageWith, type Template } from './support/template.ts';
+import {
+  definitionOf,
+  everything,
+  type Json,
+  ofType,
+  only,
+  packageWith,
+  partsOf,
+  type Template,
+} from './support/template.ts';
 
 const root = join(import.meta.dirname, '..');
 
@@ -80,6 +89,18 @@ describe("CloudFormation's specification", () => {
           : [];
     expect(Object.entries(forms()).flatMap(([form, template]) => nulls(template, form))).toEqual([]);
   });
+});
+
+test('the parts that other tests look at are in the template as they are', async () => {
+  for (const [template, parameters] of [
+    [plain, {}],
+    [full, everything],
+  ] as const) {
+    const { Resources, Outputs } = await partsOf(parameters);
+    expect(Object.keys(Resources).length).toBeGreaterThan(15);
+    for (const [id, resource] of Object.entries(Resources)) expect(template.Resources[id], id).toEqual(resource);
+    expect(template.Outputs).toMatchObject(Outputs);
+  }
 });
 
 describe('callers', () => {

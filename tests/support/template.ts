@@ -1,11 +1,60 @@
 /** The CloudFormation templates that the tests look at, and how they look at them. */
 
+import { createRequire } from 'node:module';
 import { packageService } from '../../deploy/package-service.ts';
 
 export type Json = Record<string, unknown>;
 export type Template = Awaited<ReturnType<typeof packageService>>['template'];
 
 export const packageWith = async (parameters?: Record<string, string>) => (await packageService(parameters)).template;
+
+export const {
+  defaults,
+  deployment,
+}: {
+  defaults: Record<string, unknown>;
+  deployment: (serverless: object) => Promise<object>;
+} = createRequire(import.meta.url)('../../deploy/parameters.cjs');
+
+/** Judges the parameters and derives the parts, as serverless does it, with the defaults for the others. */
+export const deploymentWith = async (
+  parameters: Record<string, string> = {},
+  params: object = { default: {} },
+  stage = 'dev',
+) => {
+  const param = Object.entries(parameters).map(([name, value]) => `${name}=${value}`);
+  const variables: Record<string, string> = {
+    'self:provider.region': 'us-east-1',
+    'self:service': 'atlas-live-migration',
+    'sls:stage': stage,
+  };
+  const derived = await deployment({
+    resolveConfigurationProperty: async (path: string[]) => (path.join() === 'params' ? params : undefined),
+    // Without any, serverless leaves the option out.
+    options: param.length > 0 ? { param } : {},
+    resolveVariable: async (variable: string) => {
+      if (Object.hasOwn(variables, variable)) return variables[variable];
+      const name = variable.slice('param:'.length).split(',')[0] ?? '';
+      return { ...defaults, ...parameters }[name];
+    },
+  });
+  return JSON.parse(
+    JSON.stringify(derived).replace(/\$\{((?:self|sls):\w+)\}/g, (_, variable: string) => variables[variable] ?? ''),
+  );
+};
+
+/**
+ * What of the template is ours: all but the HTTP API, the function and its log group, which osls makes. It takes
+ * milliseconds, and tests/template.test.ts compares it with what is packaged.
+ */
+export async function partsOf(parameters?: Record<string, string>): Promise<Template> {
+  const { api, functionRole, answerTable, waiting, alarms, dashboard } = await deploymentWith(parameters);
+  const parts: Partial<Template>[] = [api, functionRole, answerTable, waiting, alarms, dashboard];
+  return {
+    Resources: Object.assign({}, ...parts.map(({ Resources }) => Resources)),
+    Outputs: Object.assign({}, ...parts.map(({ Outputs }) => Outputs)),
+  };
+}
 
 /** Each parameter with another value than its default, for an HTTP API. */
 export const everything = {
