@@ -1,10 +1,15 @@
-/** What is deployed: one small zip, the same on every machine, run by AWS's own runtime client. */
+/**
+ * What `serverless package` makes: the template as a whole, judged offline against CloudFormation's own specification, and
+ * one small zip, run by AWS's own runtime client. It is packaged here only: tests/template.test.ts and others look at
+ * the parts of the template that are ours, and tests/long/package.test.ts packages the other forms of the API.
+ */
 
-import { createHash } from 'node:crypto';
-import { readdirSync, readFileSync } from 'node:fs';
+import { globSync, readdirSync, readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { packageService, unpack } from '../deploy/package-service.ts';
+import { parse } from 'yaml';
+import { packageService, type Resource, unpack } from '../deploy/package-service.ts';
 import { startEmbeddedDynamoDB } from '../embedded/dynamodb.ts';
 import { serve } from '../embedded/http-server.ts';
 import { runtimeIsBuilt, startRuntime } from '../embedded/lambda-runtime.ts';
@@ -20,18 +25,281 @@ import {
   secretId,
   secretsManager,
 } from './support/harness.ts';
+import { readSpecification } from './support/resource-specification.ts';
+import {
+  callersOf,
+  everything,
+  nullsIn,
+  ofType,
+  only,
+  otherForms,
+  partsOf,
+  splitResources,
+  type Template,
+} from './support/template.ts';
 
 const root = join(import.meta.dirname, '..');
 
 let zip: Buffer;
 let unpacked: ReturnType<typeof unpack>;
+let plain: Template;
+let full: Template;
 
 beforeAll(async () => {
-  zip = (await packageService()).zip;
+  const [byDefault, withEverything] = await Promise.all([packageService(), packageService(everything)]);
+  ({ zip, template: plain } = byDefault);
+  full = withEverything.template;
   unpacked = unpack(zip);
-}, 60_000);
+});
 beforeEach(allIsWell);
 afterAll(() => unpacked.remove());
+
+test('the parts that other tests look at are in the template as they are, and osls adds no role', async () => {
+  for (const [template, parameters] of [
+    [plain, {}],
+    [full, everything],
+  ] as const) {
+    const parts = await partsOf(parameters);
+    const { ours, added } = splitResources(template, parts);
+    expect(ours).toEqual(parts.Resources);
+    expect(added).toEqual([
+      'AWS::ApiGatewayV2::Api',
+      ...(template === full ? ['AWS::ApiGatewayV2::Authorizer'] : []),
+      'AWS::ApiGatewayV2::Integration',
+      'AWS::ApiGatewayV2::Route',
+      'AWS::ApiGatewayV2::Stage',
+      'AWS::Lambda::EventInvokeConfig',
+      'AWS::Lambda::Function',
+      'AWS::Lambda::Permission',
+      'AWS::Lambda::Version',
+      'AWS::Logs::LogGroup',
+      'AWS::Logs::LogGroup',
+      'AWS::S3::Bucket',
+      'AWS::S3::BucketPolicy',
+    ]);
+    expect(template.Outputs).toMatchObject(parts.Outputs);
+    expect(Object.keys(template.Outputs)).toEqual(
+      expect.arrayContaining(['ApiUrl', 'GetLiveMigrationArn', 'AwaitLiveMigrationArn']),
+    );
+  }
+});
+
+describe("CloudFormation's specification", () => {
+  let specification: Awaited<ReturnType<typeof readSpecification>>;
+  beforeAll(async () => {
+    specification = await readSpecification();
+  });
+
+  test('knows every property of every resource, and its type', async () => {
+    const { problemsOf } = specification;
+    expect({ plain: problemsOf(plain), full: problemsOf(full) }).toEqual({ plain: [], full: [] });
+    for (const [form, parameters] of Object.entries(otherForms))
+      expect(problemsOf(await partsOf(parameters)), form).toEqual([]);
+  });
+
+  test('tags are on everything that takes them', async () => {
+    let count = 0;
+    for (const { Resources } of [full, await partsOf(otherForms.private)]) {
+      for (const [name, { Type, Properties }] of Object.entries(Resources)) {
+        if (!specification.takesTags(Type)) continue;
+        const tags = Properties['Tags'];
+        const pairs = Array.isArray(tags) ? tags.map(({ Key, Value }) => [Key, Value]) : Object.entries(tags ?? {});
+        expect(pairs, name).toEqual([
+          ['team', 'data'],
+          ['cost centre', '42'],
+        ]);
+        count += 1;
+      }
+    }
+    expect(count).toBeGreaterThan(20);
+  });
+
+  test('is really asked', () => {
+    const broken = {
+      Broken: { Type: 'AWS::Lambda::Function', Properties: { Role: 'r', Code: { S3Buckt: 'b' }, Timeout: '20' } },
+    };
+    expect(specification.problemsOf({ Resources: broken })).toEqual([
+      'Broken.Code.S3Buckt: there is no such property',
+      'Broken.Timeout: "20" is no integer',
+    ]);
+  });
+
+  test('knows every resource in the documents', () => {
+    const tags = ['Ref', 'Sub', 'GetAtt'].map((name) => ({
+      tag: `!${name}`,
+      resolve: (text: string) => ({ [name === 'Ref' ? name : `Fn::${name}`]: text }),
+    }));
+    let count = 0;
+    for (const document of globSync(['*.md', 'docs/*.md', 'contract/*.md'], { cwd: root })) {
+      for (const [, block = ''] of readFileSync(join(root, document), 'utf8').matchAll(/```yaml\n(.*?)```/gs)) {
+        if (!block.includes('Type: AWS::')) continue;
+        const Resources = parse(block, { customTags: tags }) as Record<string, Resource>;
+        expect(specification.problemsOf({ Resources }), document).toEqual([]);
+        count += Object.keys(Resources).length;
+      }
+    }
+    expect(count).toBeGreaterThan(8);
+  });
+});
+
+test('no null is in the template, which CloudFormation refuses anywhere', () => {
+  expect([...nullsIn(plain, 'plain'), ...nullsIn(full, 'full')]).toEqual([]);
+});
+
+describe('callers', () => {
+  test('sign with IAM, on every route', () => {
+    expect(ofType(plain, 'AWS::ApiGatewayV2::Route')).toMatchObject([{ Properties: { AuthorizationType: 'AWS_IAM' } }]);
+  });
+
+  test('bring a JWT where an issuer is named, on every route', () => {
+    expect(ofType(full, 'AWS::ApiGatewayV2::Route')).toMatchObject([
+      {
+        Properties: {
+          AuthorizationType: 'JWT',
+          AuthorizerId: { Ref: 'HttpApiAuthorizerJwt' },
+          AuthorizationScopes: ['migrations/read', 'admin'],
+        },
+      },
+    ]);
+    expect(only(full, 'AWS::ApiGatewayV2::Authorizer')).toMatchObject({
+      JwtConfiguration: { Audience: ['one', 'two'], Issuer: 'https://issuer.example.com' },
+    });
+  });
+
+  test('come from no page of another origin, but from those that are named', () => {
+    expect(only(plain, 'AWS::ApiGatewayV2::Api')).not.toHaveProperty('CorsConfiguration');
+    expect(only(full, 'AWS::ApiGatewayV2::Api')['CorsConfiguration']).toMatchObject({
+      AllowOrigins: ['https://app.example.com', 'https://other.example.com'],
+      AllowMethods: ['GET'],
+    });
+  });
+
+  test('are throttled', () => {
+    expect(only(plain, 'AWS::ApiGatewayV2::Stage')['DefaultRouteSettings']).toEqual({
+      ThrottlingRateLimit: 8,
+      ThrottlingBurstLimit: 20,
+    });
+    expect(only(full, 'AWS::ApiGatewayV2::Stage')['DefaultRouteSettings']).toEqual({
+      ThrottlingRateLimit: 7,
+      ThrottlingBurstLimit: 9,
+    });
+  });
+});
+
+test('only the API may invoke the function', () => {
+  for (const template of [plain, full])
+    expect(callersOf(template)).toEqual([expect.stringContaining('{"Ref":"HttpApi"}')]);
+});
+
+describe('the function', () => {
+  test('runs on arm64 and nodejs24.x, ends before API Gateway does, and is traced', () => {
+    const properties = only(plain, 'AWS::Lambda::Function');
+    expect(properties).toMatchObject({
+      Runtime: 'nodejs24.x',
+      Architectures: ['arm64'],
+      TracingConfig: { Mode: 'Active' },
+    });
+    expect(Number(properties['Timeout'])).toBeLessThan(30);
+    expect(properties).not.toHaveProperty('VpcConfig');
+    expect(properties).not.toHaveProperty('ReservedConcurrentExecutions');
+    expect(properties).toMatchObject({
+      Environment: { Variables: { ANSWER_FRESHNESS_SECONDS: '0', ANSWER_TABLE: '' } },
+    });
+  });
+
+  test('is not tried again where it was invoked without waiting for the answer', () => {
+    expect(only(plain, 'AWS::Lambda::EventInvokeConfig')).toMatchObject({ MaximumRetryAttempts: 0 });
+  });
+
+  test('gets the parameters', () => {
+    expect(only(full, 'AWS::Lambda::Function')).toMatchObject({
+      VpcConfig: { SubnetIds: ['subnet-0a1b', 'subnet-2c3d'], SecurityGroupIds: ['sg-0a1b'] },
+      ReservedConcurrentExecutions: 5,
+      Environment: {
+        Variables: {
+          ATLAS_SECRET_ID: 'atlas/{groupId}/key',
+          ATLAS_BASE_URL: 'https://cloud.mongodb.com/api/atlas/v2',
+          ANSWER_FRESHNESS_SECONDS: '5',
+          ANSWER_TABLE: 'atlas-live-migration-dev-answers',
+          HTTPS_PROXY: 'http://proxy.example.com:3128',
+          NO_PROXY: '.amazonaws.com,example.com',
+          POWERTOOLS_SERVICE_NAME: 'atlas-live-migration-dev',
+        },
+      },
+    });
+  });
+});
+
+test.each([
+  ['plain', 90],
+  ['full', 30],
+])('every log group of the %s template is kept for %i days', (which, days) => {
+  const template = which === 'plain' ? plain : full;
+  const groups = ofType(template, 'AWS::Logs::LogGroup');
+  expect(groups).toHaveLength(3);
+  for (const { Properties } of groups) expect(Properties['RetentionInDays']).toBe(days);
+});
+
+test('access logs are JSON', () => {
+  const { Format } = only(plain, 'AWS::ApiGatewayV2::Stage')['AccessLogSettings'] as { Format: string };
+  expect(Object.keys(JSON.parse(Format.replace(/"\$[\w.]+"|\$[\w.]+/g, '"x"')))).toEqual([
+    'requestId',
+    'time',
+    'ip',
+    'caller',
+    'subject',
+    'path',
+    'status',
+    'ms',
+    'functionRequestId',
+    'integrationMs',
+    'error',
+    'integrationError',
+    'authorizerError',
+  ]);
+  expect(Format).toContain('"functionRequestId":"$context.integration.requestId"');
+  // The runbook's query over both log groups.
+  const [query = ''] = /^fields coalesce[^`]+/m.exec(readFileSync(join(root, 'docs/operate.md'), 'utf8')) ?? [];
+  expect(query).toContain('coalesce(function_request_id, functionRequestId)');
+  const ofLogLine = ['outcome', 'detail', '@timestamp'];
+  const fields = [...query.matchAll(/latest\(([@\w]+)\)/g)];
+  expect(fields.length).toBeGreaterThan(5);
+  for (const [, field = ''] of fields) expect(ofLogLine.includes(field) || Format.includes(`"${field}":`)).toBe(true);
+});
+
+test.each(['hcl', 'ts'])(
+  'the example for another tool deploys the same function with the same rights: %s',
+  (language) => {
+    const document = readFileSync(join(root, 'docs/other-tools.md'), 'utf8');
+    const example = new RegExp(`\`\`\`${language}\\n(.*?)\`\`\``, 's').exec(document)?.[1] ?? '';
+    const value = (name: RegExp) => new RegExp(`(?:${name.source})\\s*[:=]\\s*(.*?),?$`, 'm').exec(example)?.[1];
+    const properties = only(plain, 'AWS::Lambda::Function');
+    const { Handler, Runtime, MemorySize, Timeout, Environment } = properties;
+    expect(value(/handler/)).toMatch(new RegExp(`^["']${Handler}["']$`));
+    expect(value(/runtime/)).toContain(Runtime);
+    expect(value(/memory_size|memorySize/)).toBe(String(MemorySize));
+    expect(value(/timeout/)?.replace(/\D/g, '')).toBe(String(Timeout));
+    expect(
+      value(/architectures?/)
+        ?.toLowerCase()
+        .replace('_', ''),
+    ).toContain('arm64');
+    expect(example).toMatch(/mode = "Active"|Tracing\.ACTIVE/);
+    expect(value(/maximum_retry_attempts|retryAttempts/)).toBe('0');
+
+    const variables = [
+      ...(/(?:variables|environment)\s*[:=]\s*\{(.*?)\}/s.exec(example)?.[1] ?? '').matchAll(/([A-Z_]+)\s*[:=]/g),
+    ];
+    expect(variables.map(([, name]) => name)).toEqual(Object.keys((Environment as { Variables: object }).Variables));
+
+    // Its rights are those of iam-policy.json, which tests/rights.test.ts compares: each value in it is filled in.
+    const { iamPolicy } = createRequire(import.meta.url)('../deploy/function-role.cjs');
+    const holes = new Set([...JSON.stringify(iamPolicy()).matchAll(/\$\{(\w+)\}/g)].map(([, name]) => name));
+    const filled = [...example.matchAll(/^ +(\w+) *[:=] (?:data\.|local\.|var\.|this\.|functionName,|secretName,)/gm)];
+    expect(new Set(filled.map(([, name]) => name))).toEqual(holes);
+    for (const file of ['dist/function.zip', 'dist/iam-policy.json']) expect(example).toContain(file);
+  },
+);
 
 test('the zip holds the file that the handler names, and the one that a table needs', () => {
   expect(unpacked.files).toEqual(['functions/get-live-migration.js', 'lib/sharing/table.js']);
@@ -48,18 +316,13 @@ test('the zip has at most 150 kB', () => {
   expect(zip.length).toBeLessThanOrEqual(150_000);
 });
 
-test('packaging in another folder makes the same bytes', { timeout: 60_000 }, async () => {
-  const digest = (bytes: Buffer) => createHash('sha256').update(bytes).digest('hex');
-  expect(digest((await packageService()).zip)).toBe(digest(zip));
-});
-
 const problem = (code: string) => ({
   statusCode: expect.any(Number),
   headers: expect.objectContaining({ 'content-type': 'application/problem+json' }),
   body: expect.stringContaining(`"code":"${code}"`),
 });
 const answer = { statusCode: 200, headers: { 'content-type': 'application/json', 'cache-control': 'no-store' } };
-const plain = { ...answer, body: JSON.stringify(document) };
+const compact = { ...answer, body: JSON.stringify(document) };
 const pretty = { ...answer, body: `${JSON.stringify(document, null, 2)}\n` };
 const thrown = (errorType: string) => ({
   errorType,
@@ -69,11 +332,11 @@ const thrown = (errorType: string) => ({
 
 /** Every file of `events/`, and what Lambda hands back for it. */
 const events: Record<string, object> = {
-  'http-api': { value: plain },
+  'http-api': { value: compact },
   'http-api-pretty-envelope': { value: pretty },
   'http-api-malformed': { value: problem('InvalidRequest') },
   'http-api-unknown-migration': { value: problem('LiveMigrationNotFound') },
-  'rest-api': { value: plain },
+  'rest-api': { value: compact },
   'rest-api-pretty-envelope': { value: pretty },
   direct: { value: document },
   'direct-unknown-project': { error: thrown('ProjectNotFound') },

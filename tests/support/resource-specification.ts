@@ -12,7 +12,7 @@ export const isIntrinsic = (value: unknown) =>
 type PropertyType = { type: string; element?: PropertyType; types?: PropertyType[]; reference?: { $ref: string } };
 type Properties = Record<string, { type: PropertyType; required?: boolean }>;
 
-/** @returns what finds the problems of some resources */
+/** @returns what finds the problems of some resources, and whether a type takes tags: it takes a second to read */
 export const readSpecification = async () => {
   const db = await loadAwsServiceSpec();
   const problems: string[] = [];
@@ -73,9 +73,11 @@ export const readSpecification = async () => {
     ];
   };
 
-  return ({ Resources }: { Resources: Record<string, Resource> }) => {
+  const typeNamed = (Type: string) => db.lookup('resource', 'cloudFormationType', 'equals', Type)[0];
+
+  const problemsOf = ({ Resources }: { Resources: Record<string, Resource> }) => {
     for (const [name, { Type, Properties }] of Object.entries(Resources)) {
-      const [known] = db.lookup('resource', 'cloudFormationType', 'equals', Type);
+      const known = typeNamed(Type);
       problems.push(
         ...(known
           ? fitsAll(Properties, known.properties as unknown as Properties, name)
@@ -84,4 +86,6 @@ export const readSpecification = async () => {
     }
     return problems.splice(0);
   };
+  const takesTags = (Type: string) => Object.hasOwn(typeNamed(Type)?.properties ?? {}, 'Tags');
+  return { problemsOf, takesTags };
 };

@@ -1,12 +1,10 @@
 /** The CloudFormation templates that the tests look at, and how they look at them. */
 
 import { createRequire } from 'node:module';
-import { packageService } from '../../deploy/package-service.ts';
+import type { packageService } from '../../deploy/package-service.ts';
 
 export type Json = Record<string, unknown>;
 export type Template = Awaited<ReturnType<typeof packageService>>['template'];
-
-export const packageWith = async (parameters?: Record<string, string>) => (await packageService(parameters)).template;
 
 export const {
   defaults,
@@ -45,7 +43,7 @@ export const deploymentWith = async (
 
 /**
  * What of the template is ours: all but the HTTP API, the function and its log group, which osls makes. It takes
- * milliseconds, and tests/template.test.ts compares it with what is packaged.
+ * milliseconds, and tests/package.test.ts compares it with what is packaged.
  */
 export async function partsOf(parameters?: Record<string, string>): Promise<Template> {
   const { api, functionRole, answerTable, waiting, alarms, dashboard } = await deploymentWith(parameters);
@@ -81,9 +79,41 @@ export const everything = {
   tags: 'team=data, cost centre=42',
 };
 
+/** With IAM and other accounts: a JWT goes with an HTTP API only. */
+const { jwtIssuer: _, jwtAudience: __, jwtScopes: ___, corsOrigins: ____, ...withoutJwt } = everything;
+/** The stack's own account among them: its identities still need a policy of their own. */
+export const accounts = '210987654321,345678901234,123456789012';
+
+/** The forms of the API other than the HTTP API. */
+export const otherForms = {
+  rest: { api: 'rest' },
+  private: { ...withoutJwt, api: 'private', vpcEndpointIds: 'vpce-0a1b,vpce-2c3d', callerAccountIds: accounts },
+  none: { api: 'none' },
+};
+
 export const ofType = (template: Template, type: string) =>
   Object.values(template.Resources).filter((resource) => resource.Type === type);
 export const only = (template: Template, type: string) => ofType(template, type)[0]?.Properties as Record<string, Json>;
+
+/** Parts our resources from those that osls adds, of which it says the types. */
+export const splitResources = (template: Template, parts: Template) => {
+  const isOurs = ([id]: [string, unknown]) => Object.hasOwn(parts.Resources, id);
+  const resources = Object.entries(template.Resources);
+  const added = resources.filter((resource) => !isOurs(resource)).map(([, { Type }]) => Type);
+  return { ours: Object.fromEntries(resources.filter(isOurs)), added: added.toSorted() };
+};
+
+/** What may invoke the function, apart from identities with rights of their own. */
+export const callersOf = (template: Template) =>
+  ofType(template, 'AWS::Lambda::Permission').map(({ Properties }) => JSON.stringify(Properties['SourceArn']));
+
+/** Where a null is, which CloudFormation refuses anywhere. */
+export const nullsIn = (value: unknown, path = ''): string[] =>
+  value === null
+    ? [path]
+    : typeof value === 'object'
+      ? Object.entries(value).flatMap(([key, item]) => nullsIn(item, `${path}.${key}`))
+      : [];
 
 /** The text of a state machine's definition, and what is filled in. */
 export const definitionOf = (template: Template, id: string) => {
