@@ -1,13 +1,10 @@
 /** The deployment's parameters: what is wrong with them is named before anything is deployed. */
 
-import { execFile } from 'node:child_process';
-import { join } from 'node:path';
-import { promisify } from 'node:util';
-import { describe, expect, test } from 'vitest';
-import { packageService, type Resource } from '../deploy/package-service.ts';
+import { describe, expect, test, vi } from 'vitest';
+import type { Resource } from '../deploy/package-service.ts';
 import { defaults, everything, deploymentWith as judge } from './support/template.ts';
 
-const root = join(import.meta.dirname, '..');
+const { default: NameRegion } = await import('../deploy/name-region.js' as string);
 
 type Samples = { rule: string; good: string[]; bad: string[]; with?: Record<string, string> };
 const numbers = (least: number, most: number): Samples => ({
@@ -332,23 +329,23 @@ describe('parameters that are wrong are named before anything is deployed', () =
       'there is no parameter subnetIDs',
     );
   });
+});
 
-  test.each(['deploy', 'rollback', 'remove'])('%s is refused where no region is named', async (command) => {
-    const { AWS_REGION: _, ...env } = process.env;
-    const serverless = join(root, 'node_modules/.bin/serverless');
-    const { stdout, stderr } = await promisify(execFile)(serverless, [command], { cwd: root, env }).then(
-      () => ({ stdout: '', stderr: '' }),
-      (error: { stdout: string; stderr: string }) => error,
-    );
-    expect(stdout + stderr).toContain('Name the region: set AWS_REGION');
-  });
+describe('a command that changes a stack names the region', () => {
+  class Refused extends Error {}
+  const run = (command: string, options = {}) => {
+    const serverless = { processedInput: { commands: [command] }, classes: { Error: Refused } };
+    return () => new NameRegion(serverless, options).hooks.initialize();
+  };
 
-  test('all of them at once, in one message, by serverless itself', async () => {
-    const wrong = { logRetentionDays: '2', corsOrigins: '*', kmsKeyArn: 'x', nonsense: '1' };
-    const { stdout, stderr } = await packageService(wrong).then(
-      () => ({ stdout: '', stderr: '' }),
-      (error: { stdout: string; stderr: string }) => error,
+  test.each(['deploy', 'rollback', 'remove'])('%s', (command) => {
+    vi.stubEnv('AWS_REGION', undefined);
+    expect(run(command)).toThrow(
+      new Refused('Name the region: set AWS_REGION, or add --region. The secret must be in the same region.'),
     );
-    for (const name of Object.keys(wrong)) expect((stdout + stderr).split(name)).toHaveLength(2);
+    expect(run(command, { region: 'us-east-1' })).not.toThrow();
+    expect(run('package')).not.toThrow();
+    vi.stubEnv('AWS_REGION', 'us-east-1');
+    expect(run(command)).not.toThrow();
   });
 });

@@ -1,9 +1,14 @@
-/** What `serverless package` makes of the forms of the API other than the HTTP API. */
+/** What `serverless package` makes of the forms of the API other than the HTTP API, and what it says where it refuses. */
 
+import { execFile } from 'node:child_process';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { beforeAll, expect, test } from 'vitest';
 import { packageService } from '../../deploy/package-service.ts';
 import { readSpecification } from '../support/resource-specification.ts';
 import { callersOf, nullsIn, otherForms, partsOf, splitResources } from '../support/template.ts';
+
+const root = join(import.meta.dirname, '../..');
 
 let specification: Awaited<ReturnType<typeof readSpecification>>;
 beforeAll(async () => {
@@ -33,3 +38,22 @@ test.each(Object.entries(otherForms))(
     );
   },
 );
+
+const output = (command: Promise<unknown>) =>
+  command.then(
+    () => '',
+    ({ stdout, stderr }: { stdout: string; stderr: string }) => stdout + stderr,
+  );
+
+test('all wrong parameters are named at once, in one message', async () => {
+  const wrong = { logRetentionDays: '2', corsOrigins: '*', kmsKeyArn: 'x', nonsense: '1' };
+  const said = await output(packageService(wrong));
+  for (const name of Object.keys(wrong)) expect(said.split(name)).toHaveLength(2);
+});
+
+test('a deployment without a region is refused', async () => {
+  const { AWS_REGION: _, ...env } = process.env;
+  const serverless = join(root, 'node_modules/.bin/serverless');
+  const said = await output(promisify(execFile)(serverless, ['deploy'], { cwd: root, env }));
+  expect(said).toContain('Name the region: set AWS_REGION');
+});
