@@ -8,10 +8,10 @@ import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { type BuildOptions, build } from 'esbuild';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { packageService, unpack } from '../deploy/package-service.ts';
+import { packageService, unpack } from '../../deploy/package-service.ts';
 
-const root = join(import.meta.dirname, '..');
-const { version } = createRequire(import.meta.url)('../package.json') as { version: string };
+const root = join(import.meta.dirname, '../..');
+const { version } = createRequire(import.meta.url)('../../package.json') as { version: string };
 
 const folders: string[] = [];
 afterAll(() => {
@@ -83,7 +83,7 @@ test('function.zip is what is deployed', async () => {
 });
 
 test('the list of packages and the licenses have everything that is in the bundle', async () => {
-  const { bundling } = (await import('../deploy/bundle.js' as string)) as { bundling: BuildOptions };
+  const { bundling } = (await import('../../deploy/bundle.js' as string)) as { bundling: BuildOptions };
   const entryPoints = ['functions/get-live-migration.ts', 'lib/sharing/table.ts'].map((file) => join(root, file));
   const { metafile } = await build({ ...bundling, entryPoints, outdir: root, write: false, metafile: true });
   const inputs = Object.values(metafile?.outputs ?? {}).flatMap(({ inputs }) => Object.entries(inputs));
@@ -101,7 +101,7 @@ test('the list of packages and the licenses have everything that is in the bundl
   const sbom = JSON.parse(read('sbom.cdx.json').toString());
   const listed = sbom.components.map(({ purl }: { purl: string }) => decodeURIComponent(purl));
   for (const name of bundled) {
-    const { version: its } = createRequire(import.meta.url)(`../node_modules/${name}/package.json`);
+    const { version: its } = createRequire(import.meta.url)(`../../node_modules/${name}/package.json`);
     expect(licenses).toContain(`\n${name} ${its} (`);
     expect(listed).toContain(`pkg:npm/${name}@${its}`);
   }

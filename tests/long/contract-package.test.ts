@@ -5,11 +5,11 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSyn
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { makeContractPackage } from '../contract/make-package.ts';
-import { bundleOpenApi } from '../contract/openapi.ts';
-import { failureNames, kindOf } from '../lib/core/failure.ts';
+import { makeContractPackage } from '../../contract/make-package.ts';
+import { bundleOpenApi } from '../../contract/openapi.ts';
+import { failureNames, kindOf } from '../../lib/core/failure.ts';
 
-const root = join(import.meta.dirname, '..');
+const root = join(import.meta.dirname, '../..');
 const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
 
 let folder: string;
