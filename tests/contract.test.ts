@@ -77,7 +77,8 @@ describe.each(doorNames)('through %s', (door) => {
   test.each(failureNames)('%s passes the schema of its form', async (name) => {
     bringAbout(name);
     const asked = name === 'InvalidRequest' ? { groupId: 'x' } : {};
-    const outcome = (await doors[door](await coldStart({ ATLAS_TIMEOUT_MS: '400' }), asked)) as {
+    const environment = name === 'AtlasTimedOut' ? { ATLAS_TIMEOUT_MS: '100' } : {};
+    const outcome = (await doors[door](await coldStart(environment), asked)) as {
       failure: string;
       detail: string;
       http?: { body: string };
@@ -125,12 +126,15 @@ describe('the input of the wait: the schema and the state machine agree', () => 
   });
 });
 
-test('the events of a wait and of its reminder are what the schema says', async () => {
-  const { changes, reminders } = await wait(
+const waitForCutover = () =>
+  wait(
     { atlas: ({ hours }) => says(hours < 0.5 ? 'NEW' : 'WORKING', hours >= 1) },
-    { ...ids, pollSeconds: 600 },
+    { ...ids, pollSeconds: 1800 },
     { hours: 30 },
   );
+
+test('the events of a wait and of its reminder are what the schema says', async () => {
+  const { changes, reminders } = await waitForCutover();
   expect(changes).toHaveLength(3);
   for (const detail of changes) expectValid('StatusChanged', detail);
   expect(reminders).toHaveLength(1);
@@ -138,7 +142,7 @@ test('the events of a wait and of its reminder are what the schema says', async 
 });
 
 test('the constants of the package are what the waits and their events have', async () => {
-  const { entries } = await wait({ atlas: () => says('WORKING', true) }, ids, { hours: 30 });
+  const { entries } = await waitForCutover();
   expect(new Set(entries.map(({ Source, DetailType }) => [Source, DetailType].join()))).toEqual(
     new Set([`${events.source},${events.statusChanged}`, `${events.source},${events.cutoverDue}`]),
   );
