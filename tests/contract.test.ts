@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { bundle, createConfig, lint } from '@redocly/openapi-core';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import { beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { events, waitErrors } from '../contract/index.ts';
+import { events, failures, isProblem, waitErrors } from '../contract/index.ts';
 import { bundleOpenApi } from '../contract/openapi.ts';
 import type { LambdaHandler } from '../embedded/lambda-invoke.ts';
 import { failureNames, kindOf } from '../lib/core/failure.ts';
@@ -139,6 +139,23 @@ test('the events of a wait and of its reminder are what the schema says', async 
   for (const detail of changes) expectValid('StatusChanged', detail);
   expect(reminders).toHaveLength(1);
   for (const { hours: _, ...detail } of reminders) expectValid('CutoverDue', detail);
+});
+
+test('the package knows every failure, and no other answer is a problem', () => {
+  const problem = (code: string) => ({ code, type: `urn:problem-type:atlas-live-migration:${code}` });
+  expect(Object.keys(failures)).toEqual(failureNames);
+  for (const name of failureNames) {
+    expect(failures[name]).toEqual({ status: kindOf(name).status, retryable: kindOf(name).retryable });
+    expect([isProblem(problem(name)), isProblem(problem(name), name)]).toEqual([true, true]);
+    expect(
+      isProblem(
+        problem(name),
+        failureNames.find((other) => other !== name),
+      ),
+    ).toBe(false);
+  }
+  for (const other of [null, 'text', {}, { message: 'Forbidden' }, { code: 'ProjectNotFound' }, problem('toString')])
+    expect(isProblem(other)).toBe(false);
 });
 
 test('the constants of the package are what the waits and their events have', async () => {

@@ -4,6 +4,7 @@ import { existsSync, globSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { expect, onTestFinished, test, vi } from 'vitest';
+import { parse } from 'yaml';
 import { demoGroupId, demoIds, demoProjects } from '../embedded/demo-migrations.ts';
 import { failureNames } from '../lib/core/failure.ts';
 import { renderDashboard } from '../scripts/draw-dashboard.ts';
@@ -132,6 +133,12 @@ test('the table of the time budget says what the code says', () => {
     const stated = new RegExp(`\\b${name}(?:: |', )([\\d_]+)`).exec(read(file))?.[1]?.replaceAll('_', '');
     expect(Number(stated) * (inSeconds ? 1000 : 1), `${name} in ${file}`).toBe(Number(ms));
   }
+});
+
+test('CHANGELOG.md tells of the version, and contract/openapi.yaml names it', () => {
+  const { version } = JSON.parse(read('package.json'));
+  expect(read('CHANGELOG.md')).toContain(`\n## [${version}] - `);
+  expect(parse(read('contract/openapi.yaml')).info.version).toBe(version);
 });
 
 test.each(['README.md', 'docs/operate.md'])('%s names every failure', (document) => {
