@@ -41,6 +41,7 @@ function keyOf(metric: Metric): string {
 }
 
 export function createMetrics() {
+  /** Of each metric, what was recorded in each minute. */
   const recorded = new Map<string, number[][]>();
   /** The sums and counts of all the values before each minute. */
   const totals = new Map<string, { sums: number[]; counts: number[] }>();
@@ -71,12 +72,16 @@ export function createMetrics() {
       totals.delete(key);
     },
 
+    /** @returns the minutes in which there is something of that metric */
+    minutesOf(metric: Metric): number[] {
+      return Object.keys(recorded.get(keyOf(metric)) ?? []).map(Number);
+    },
+
     /** @returns the statistic of each of the last windows of so many minutes, as they are known at the end of a minute */
     windows(metric: Metric, stat: string, minutesLong: number, count: number, now: number): Values {
       const key = keyOf(metric);
       const { sums, counts } = totalsOf(key);
-      // What comes out of a log arrives a minute later than what AWS counts itself.
-      const known = metric.Namespace.startsWith('AWS/') ? now : now - 1;
+      const known = now - minutesLate(metric);
       const at = (list: number[], minute: number) => list[Math.max(0, Math.min(minute, known, list.length - 1))] ?? 0;
       return Array.from({ length: count }, (_, index) => {
         const from = now - (count - index) * minutesLong;
@@ -92,6 +97,10 @@ export function createMetrics() {
   };
 }
 export type Metrics = ReturnType<typeof createMetrics>;
+
+/** What comes out of a log arrives a minute later than what AWS counts itself. */
+const minutesLate = ({ Namespace }: Metric) => (Namespace.startsWith('AWS/') ? 0 : 1);
+const MOST_LATE = 1;
 
 const operators: Record<string, (a: number, b: number) => number> = {
   '+': (a, b) => a + b,
@@ -114,84 +123,124 @@ const functions: Record<string, (...series: Values[]) => Values> = {
     condition.map((holds, at) => (holds === undefined ? undefined : holds ? yes[at] : no[at])),
 };
 
-const parsed = new Map<string, jsep.Expression>();
+type Calculate = (series: Record<string, Values>, count: number) => Values;
 
-function calculate(text: string, count: number, series: Record<string, Values>): Values {
-  const evaluate = (node: jsep.Expression): Values => {
-    if (node.type === 'Literal' && typeof node['value'] === 'number') return Array(count).fill(node['value']);
-    if (node.type === 'Identifier' && series[String(node['name'])]) return series[String(node['name'])] ?? [];
-    if (node.type === 'BinaryExpression') {
-      const operator = operators[String(node['operator'])];
-      const [left, right] = [node['left'], node['right']].map((side) => evaluate(side as jsep.Expression));
-      if (operator && left && right)
-        return left.map((value, at) => {
-          const other = right[at];
+/** @throws where an expression has what is not known here */
+function compile(node: jsep.Expression): Calculate {
+  if (node.type === 'Literal' && typeof node['value'] === 'number') {
+    const value = node['value'];
+    return (_, count) => Array(count).fill(value);
+  }
+  if (node.type === 'Identifier') {
+    const name = String(node['name']);
+    return (series) => {
+      const values = series[name];
+      if (!values) throw new Error(`There is no ${name}.`);
+      return values;
+    };
+  }
+  if (node.type === 'BinaryExpression') {
+    const operator = operators[String(node['operator'])];
+    const left = compile(node['left'] as jsep.Expression);
+    const right = compile(node['right'] as jsep.Expression);
+    if (operator)
+      return (series, count) => {
+        const others = right(series, count);
+        return left(series, count).map((value, at) => {
+          const other = others[at];
           return value === undefined || other === undefined ? undefined : operator(value, other);
         });
-    }
-    if (node.type === 'CallExpression') {
-      const called = functions[String((node['callee'] as { name?: string }).name)];
-      if (called) return called(...(node['arguments'] as jsep.Expression[]).map(evaluate));
-    }
-    throw new Error(`${text} has ${node.type} ${JSON.stringify(node)}, which is not known here.`);
-  };
-  const expression = parsed.get(text) ?? jsep(text);
-  parsed.set(text, expression);
-  return evaluate(expression);
-}
-
-/** Extra windows to read for DIFF, as CloudWatch does. */
-const MORE = 9;
-/** After so many minutes, nothing comes late any more, and what a window has is not calculated again. */
-const SETTLED = 15;
-
-/** What came of the same values before, which is most often: hours of traffic have few different windows. */
-const judged = new WeakMap<Alarm, Map<string, boolean[]>>();
-
-/** Whether each of the last windows breaches the threshold, the oldest first. */
-function breaching(alarm: Alarm, windows: number, metrics: Metrics, now: number): boolean[] {
-  const { AlarmName, Threshold, Metrics: queries } = alarm;
-  const count = windows + MORE;
-  const series: Record<string, Values> = {};
-  for (const { Id, MetricStat } of queries)
-    if (MetricStat)
-      series[Id] = metrics.windows(MetricStat.Metric, MetricStat.Stat, MetricStat.Period / 60, count, now);
-  const known = judged.get(alarm) ?? new Map<string, boolean[]>();
-  judged.set(alarm, known);
-  const key = JSON.stringify(series);
-  const before = known.get(key);
-  if (before) return before;
-
-  for (const { Id, Expression } of queries) if (Expression) series[Id] = calculate(Expression, count, series);
-  const [returned, ...others] = queries.filter(({ ReturnData }) => ReturnData);
-  if (!returned || others.length > 0) throw new Error(`${AlarmName} must return one expression.`);
-  const result = (series[returned.Id] ?? []).slice(-windows).map((value) => value !== undefined && value >= Threshold);
-  known.set(key, result);
-  return result;
+      };
+  }
+  if (node.type === 'CallExpression') {
+    const called = functions[String((node['callee'] as { name?: string }).name)];
+    const args = (node['arguments'] as jsep.Expression[]).map(compile);
+    if (called) return (series, count) => called(...args.map((argument) => argument(series, count)));
+  }
+  throw new Error(`${JSON.stringify(node)} is not known here.`);
 }
 
 export type Change = { alarm: string; minute: number; isAlarm: boolean };
 
-/** @returns each change of state, by the minute after whose end it happens; all begin in OK */
-export function changesOfState(alarms: Alarm[], metrics: Metrics, minutes: number): Change[] {
-  return alarms.flatMap((alarm) => {
-    const { ComparisonOperator, TreatMissingData, EvaluationPeriods, DatapointsToAlarm = EvaluationPeriods } = alarm;
-    if (ComparisonOperator !== 'GreaterThanOrEqualToThreshold' || TreatMissingData !== 'notBreaching')
-      throw new Error(`${ComparisonOperator} and ${TreatMissingData} are not known here.`);
-    const isByMinute = alarm.Metrics.every(({ MetricStat }) => !MetricStat || MetricStat.Period === 60);
-    if (EvaluationPeriods > 1 && !isByMinute) throw new Error(`${alarm.AlarmName} has other windows each minute.`);
+/** Windows before those that count, which DIFF needs: nine at most, in the alarms of today. */
+const BEFORE = 9;
 
-    const changes: Change[] = [];
-    const settled: boolean[] = [];
-    let state = false;
-    for (let minute = 1; minute <= minutes; minute += 1) {
-      const recent = breaching(alarm, Math.min(EvaluationPeriods, SETTLED), metrics, minute);
-      const older = EvaluationPeriods > SETTLED ? settled.slice(-(EvaluationPeriods - SETTLED)) : [];
-      const next = [...older, ...recent].filter(Boolean).length >= DatapointsToAlarm;
-      if (next !== state) changes.push({ alarm: alarm.AlarmName, minute, isAlarm: next });
-      state = next;
-      settled.push(recent[0] ?? false);
-    }
-    return changes;
-  });
+/** An alarm that is ready to be evaluated. */
+function read(alarm: Alarm) {
+  const { AlarmName, Threshold, Metrics: queries, ComparisonOperator, TreatMissingData, EvaluationPeriods } = alarm;
+  if (ComparisonOperator !== 'GreaterThanOrEqualToThreshold' || TreatMissingData !== 'notBreaching')
+    throw new Error(`${ComparisonOperator} and ${TreatMissingData} are not known here.`);
+  const [returned, ...others] = queries.filter(({ ReturnData }) => ReturnData);
+  if (!returned || others.length > 0) throw new Error(`${AlarmName} must return one expression.`);
+  const stats = queries.flatMap(({ Id, MetricStat }) => (MetricStat ? [{ Id, ...MetricStat }] : []));
+  const [{ Period } = { Period: 0 }, ...more] = stats;
+  if (more.some((other) => other.Period !== Period)) throw new Error(`${AlarmName} has different periods.`);
+  if (EvaluationPeriods > 1 && Period !== 60) throw new Error(`${AlarmName} has other windows each minute.`);
+  const steps = queries.flatMap(({ Id, Expression }) =>
+    Expression ? [{ Id, calculate: compile(jsep(Expression)) }] : [],
+  );
+  const before = queries.some(({ Expression }) => Expression?.includes('DIFF(')) ? BEFORE : 0;
+  /** What came of the same values before: hours of traffic have few different windows. */
+  const known = new Map<string, boolean[]>();
+
+  return {
+    metrics: stats.map(({ Metric }) => Metric),
+    minutesLong: Period / 60,
+    before,
+    /** Whether each of the last windows breaches the threshold, the oldest first. */
+    breaching(windows: number, metrics: Metrics, now: number): boolean[] {
+      const count = windows + before;
+      const series: Record<string, Values> = {};
+      let key = '';
+      for (const { Id, Metric, Stat } of stats) {
+        series[Id] = metrics.windows(Metric, Stat, Period / 60, count, now);
+        key += `${series[Id]};`;
+      }
+      const judged = known.get(key);
+      if (judged) return judged;
+      for (const { Id, calculate } of steps) series[Id] = calculate(series, count);
+      const values = (series[returned.Id] ?? []).slice(before);
+      const result = values.map((value) => value !== undefined && value >= Threshold);
+      known.set(key, result);
+      return result;
+    },
+  };
+}
+
+/** @returns each change of state, by the minute after whose end it happens; all begin in OK */
+export function createAlarms(alarms: Alarm[]) {
+  const all = alarms.map((alarm) => ({ ...alarm, ...read(alarm) }));
+
+  return (metrics: Metrics, minutes: number): Change[] =>
+    all.flatMap(({ AlarmName, EvaluationPeriods, DatapointsToAlarm = EvaluationPeriods, ...alarm }) => {
+      const { minutesLong, before } = alarm;
+      /** The minutes in which a window can change: what was recorded enters it, moves through it, or leaves it. */
+      const isOfInterest: boolean[] = [];
+      const edges = minutesLong > 1 ? [0, minutesLong] : Array.from({ length: before + 2 }, (_, at) => at);
+      for (const minute of new Set(alarm.metrics.flatMap((metric) => metrics.minutesOf(metric))))
+        for (const edge of edges)
+          for (let late = 0; late <= MOST_LATE; late += 1) isOfInterest[minute + 1 + edge + late] = true;
+
+      const changes: Change[] = [];
+      /** By the minute at which a window ends. After it, what comes late can still change it. */
+      const breaches: boolean[] = [];
+      const windows = Math.min(EvaluationPeriods, 1 + MOST_LATE);
+      let count = 0;
+      const set = (window: number, isBreach: boolean) => {
+        count += Number(isBreach) - Number(breaches[window] ?? false);
+        breaches[window] = isBreach;
+      };
+      let state = false;
+      for (let now = 1; now <= minutes; now += 1) {
+        count -= Number(breaches[now - EvaluationPeriods] ?? false);
+        if (now === 1 || isOfInterest[now])
+          for (const [at, isBreach] of alarm.breaching(windows, metrics, now).entries())
+            set(now - windows + 1 + at, isBreach);
+        else set(now, breaches[now - 1] ?? false);
+        const next = count >= DatapointsToAlarm;
+        if (next !== state) changes.push({ alarm: AlarmName, minute: now, isAlarm: next });
+        state = next;
+      }
+      return changes;
+    });
 }
