@@ -1,6 +1,6 @@
 /** One in-flight piece of work shared by all who ask for it while it runs. */
 
-import { within } from './core/deadline.ts';
+import { within } from './within.ts';
 
 /** The work has used up its own time. The callers that wait for it may still have some. */
 class Expired extends Error {}

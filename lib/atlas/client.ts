@@ -3,10 +3,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { AskAtlas } from '../core/answer-question.ts';
 import { type Call, tableUseOf, timed } from '../core/call.ts';
-import { within } from '../core/deadline.ts';
 import { Failure, OutOfTime } from '../core/failure.ts';
 import type { Question } from '../core/question.ts';
 import type { Share } from '../sharing/sharing.ts';
+import { within } from '../within.ts';
 import { readAtlasAnswer } from './answer.ts';
 import { createDigestSession } from './digest-session.ts';
 import { type HttpRequest, type Send, userAgent } from './http-client.ts';

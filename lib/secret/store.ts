@@ -4,10 +4,10 @@ import { isDeepStrictEqual } from 'node:util';
 import type { Credentials } from '../atlas/session.ts';
 import type { CredentialsSource } from '../core/answer-question.ts';
 import { type Call, timed } from '../core/call.ts';
-import { within } from '../core/deadline.ts';
 import { Failure, OutOfTime } from '../core/failure.ts';
 import { remember } from '../remember.ts';
 import { singleFlight } from '../single-flight.ts';
+import { within } from '../within.ts';
 import { type ReadSecretText, UnreadableSecret } from './secrets-manager.ts';
 
 const limits = {

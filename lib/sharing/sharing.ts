@@ -6,8 +6,8 @@
  */
 
 import { randomUUID } from 'node:crypto';
-import { within } from '../core/deadline.ts';
 import { remember } from '../remember.ts';
+import { within } from '../within.ts';
 
 const limits = {
   /** One call of the store, with its own second attempt. */
