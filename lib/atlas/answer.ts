@@ -7,7 +7,7 @@ import { toLiveMigration } from '../core/live-migration.ts';
 import type { Question } from '../core/question.ts';
 import { isObject } from '../json.ts';
 import type { HttpAnswer } from './http-client.ts';
-import { retryAfterSeconds } from './retry.ts';
+import { retryAfterSeconds } from './retry-after.ts';
 
 /** Atlas sends these with 401 for a good key that may not see this project. */
 const keyAcceptedCodes = new Set(['USER_CANNOT_ACCESS_GROUP', 'NOT_IN_GROUP', 'USER_UNAUTHORIZED']);
