@@ -69,7 +69,7 @@ export const isErrorCode = (value: unknown): value is string =>
  * Parses an HTTP answer and opens its envelope, where it has one. Never throws: the content of a body that is no JSON is
  * undefined.
  */
-export function readAnswer({ status: httpStatus, headers, body, authenticated }: HttpAnswer): Reading {
+export function readingOf({ status: httpStatus, headers, body, authenticated }: HttpAnswer): Reading {
   const { status, content } = openEnvelope(httpStatus, parse(body));
   const { errorCode: code, parameters } = isObject(content) ? content : {};
   return { status, content, errorCode: isErrorCode(code) ? code : null, parameters, headers, authenticated };
@@ -119,10 +119,11 @@ export function failureByStatus(reading: Reading, now: number): Failure {
 }
 
 /** Whether a 401 is about the key itself (it has the challenge's body), not about what the key may see. */
-export function keyWasRefused(answer: HttpAnswer, { errorCode }: Reading): boolean {
-  if (errorCode !== null && keyAcceptedCodes.has(errorCode)) return false;
+export function keyWasRefused(answer: HttpAnswer): boolean {
   // Authentication uses plain HTTP statuses: an envelope with 401 was sent after it, so the key was accepted.
   if (answer.status !== 401) return false;
+  const { errorCode } = readingOf(answer);
+  if (errorCode !== null && keyAcceptedCodes.has(errorCode)) return false;
   return errorCode === null || errorCode === 'UNEXPECTED_ERROR' || answer.headers['www-authenticate'] !== undefined;
 }
 
@@ -134,8 +135,8 @@ export function keyWasRefused(answer: HttpAnswer, { errorCode }: Reading): boole
  * @param now milliseconds since the epoch
  * @throws Failure any of the names that begin with `Atlas`, `ProjectNotFound` or `LiveMigrationNotFound`
  */
-export function readAtlasAnswer(answer: HttpAnswer, question: Question, now: number): LiveMigration {
-  const reading = readAnswer(answer);
+export function liveMigrationOf(answer: HttpAnswer, question: Question, now: number): LiveMigration {
+  const reading = readingOf(answer);
   const { status, content, errorCode } = reading;
   const { groupId, liveMigrationId } = question;
 
@@ -143,7 +144,7 @@ export function readAtlasAnswer(answer: HttpAnswer, question: Question, now: num
     if (answer.flaw) throw failureFrom(reading, 'AtlasUnexpectedAnswer', `Atlas's answer ${answer.flaw}`);
     return toLiveMigration(content, question);
   }
-  if (keyWasRefused(answer, reading)) {
+  if (keyWasRefused(answer)) {
     throw failureFrom(reading, 'AtlasCredentialsRejected', 'Atlas refuses the key that is in the secret');
   }
   if (status === 401 || status === 402 || status === 403) throw accessDenied(reading, `project ${groupId}`);

@@ -7,7 +7,7 @@ import { Failure, OutOfTime } from '../core/failure.ts';
 import type { Question } from '../core/question.ts';
 import type { Share } from '../sharing/sharing.ts';
 import { within } from '../within.ts';
-import { readAtlasAnswer } from './answer.ts';
+import { liveMigrationOf } from './answer.ts';
 import { createDigestSession } from './digest-session.ts';
 import { type HttpRequest, type Send, userAgent } from './http-client.ts';
 import { retryDelayMs } from './retry.ts';
@@ -82,7 +82,7 @@ export function createAtlasClient(
       const caller = { ...tableUseOf(usage), msLeft: () => Math.max(0, end - performance.now()) };
       const answer = await within(ms, tooLate, (signal) => sessionFor(credentials)(request, signal, caller));
       usage.atlasStatus = answer.status;
-      return readAtlasAnswer(answer, question, Date.now());
+      return liveMigrationOf(answer, question, Date.now());
     } catch (error) {
       if (error instanceof Failure && error.facts.atlas) {
         usage.atlasStatus = error.facts.atlas.status;

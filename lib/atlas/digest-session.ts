@@ -7,9 +7,9 @@ import { createHash, randomBytes } from 'node:crypto';
 import { DigestClient } from 'digest-fetch';
 import { Failure } from '../core/failure.ts';
 import { singleFlight } from '../single-flight.ts';
-import { keyWasRefused, readAnswer } from './answer.ts';
+import { keyWasRefused } from './answer.ts';
 import { type DigestAlgorithm, type DigestChallenge, readDigestChallenge } from './digest-challenge.ts';
-import type { HttpAnswer, HttpRequest, Send } from './http-client.ts';
+import type { HttpRequest, Send } from './http-client.ts';
 import type { ApiKey, Session } from './session.ts';
 
 const limits = {
@@ -62,8 +62,6 @@ export function answerChallenge(challenge: DigestChallenge, key: ApiKey, cnonce:
     return qop ? header : header.replace(/,nc=[^,]*,cnonce="[^"]*"$/, '');
   };
 }
-
-const isRefused = (answer: HttpAnswer) => answer.status === 401 && keyWasRefused(answer, readAnswer(answer));
 
 const otherAuthentication = () =>
   new Failure('AtlasUnexpectedAnswer', 'Atlas asks for an authentication other than Digest.', {
@@ -125,7 +123,7 @@ export function createDigestSession(key: ApiKey, send: Send, attemptMs: number):
     // A kept nonce may be forgotten or used up, whatever `stale` says. So may one that other calls use as well: their
     // requests may overtake this one, and a server that wants the nonce counts in order then refuses it.
     let mayBeStale = nonce === old || nonce.uses > 1;
-    for (let round = 1; round <= 2 && isRefused(answer); round += 1) {
+    for (let round = 1; round <= 2 && keyWasRefused(answer); round += 1) {
       if (kept === nonce) kept = undefined;
       const header = answer.headers['www-authenticate'];
       const challenge = readDigestChallenge(header);

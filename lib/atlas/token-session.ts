@@ -3,7 +3,7 @@
 import { isObject } from '../json.ts';
 import type { Caller, Share } from '../sharing/sharing.ts';
 import { singleFlight } from '../single-flight.ts';
-import { accessDenied, failureByStatus, failureFrom, keyWasRefused, readAnswer } from './answer.ts';
+import { accessDenied, failureByStatus, failureFrom, keyWasRefused, readingOf } from './answer.ts';
 import type { Server } from './base-url.ts';
 import { type HttpAnswer, type HttpRequest, type Send, userAgent } from './http-client.ts';
 import type { ServiceAccount, Session } from './session.ts';
@@ -24,7 +24,7 @@ const isTokenLimit = (content: unknown): boolean =>
 
 /** @throws Failure for whatever is no token; RFC 6749, section 5.2 lets a server refuse the client with 400 or 401 */
 function readToken(answer: HttpAnswer, now: number): { accessToken: string; expiresInSeconds: number } {
-  const reading = readAnswer(answer);
+  const reading = readingOf(answer);
   const { status, content } = reading;
   if (status === 200) {
     const { access_token: accessToken, expires_in: expiresInSeconds } = isObject(content) ? content : {};
@@ -107,7 +107,7 @@ export function createTokenSession(
     const answer = await sendWith(token);
     // A kept token may have been revoked. Where a new one is refused, another one would be as well. A token that is valid but
     // may not see this project is kept: Atlas issues only 50 a minute.
-    if (isNew || !keyWasRefused(answer, readAnswer(answer))) return answer;
+    if (isNew || !keyWasRefused(answer)) return answer;
     return sendWith((await tokenFor(request, signal, caller, token)).token);
   };
 }
