@@ -5,7 +5,7 @@ import { beforeEach, describe, expect, test, vi } from 'vitest';
 import { atlasError } from '../embedded/atlas.ts';
 import { type ChallengeForm, challengeForms, expectedResponse } from '../embedded/digest-verifier.ts';
 import { readDigestChallenge } from '../lib/atlas/digest-challenge.ts';
-import { answerChallenge } from '../lib/atlas/digest-session.ts';
+import { authorization } from '../lib/atlas/digest-header.ts';
 import { allIsWell, ask, atlas, coldStart, document, secretsManager } from './support/harness.ts';
 
 beforeEach(allIsWell);
@@ -26,7 +26,7 @@ describe('the examples of RFC 7616, section 3.9.1', () => {
   test.each(examples)('%s: the answer is the one of the RFC', (algorithm, response) => {
     const challenge = readDigestChallenge(challengeWith(algorithm));
     if (!challenge) throw new Error('no challenge was read');
-    const header = answerChallenge(challenge, key, cnonce)({ method: 'GET', path: '/dir/index.html' });
+    const header = authorization(challenge, key, { cnonce, nonceCount: 1 }, { method: 'GET', path: '/dir/index.html' });
     const directives = Object.fromEntries(
       header
         .replace('Digest ', '')
@@ -295,8 +295,8 @@ describe('a challenge with unusual syntax', () => {
 test('a realm of other characters is hashed in the bytes that came', () => {
   const challenge = readDigestChallenge(`Digest realm="${Buffer.from('Zugang über').toString('latin1')}", nonce="n"`);
   if (!challenge) throw new Error('no challenge was read');
-  const answer = answerChallenge(challenge, { publicKey: 'user', privateKey: 'key' }, 'c');
-  const header = answer({ method: 'GET', path: '/' });
+  const key = { publicKey: 'user', privateKey: 'key' };
+  const header = authorization(challenge, key, { cnonce: 'c', nonceCount: 1 }, { method: 'GET', path: '/' });
   const [a1, a2] = [
     { user: 'user', realm: 'Zugang über', password: 'key' },
     { method: 'GET', uri: '/' },
