@@ -5,6 +5,7 @@ import type { AskAtlas } from '../core/answer-question.ts';
 import { type Call, tableUseOf, timed } from '../core/call.ts';
 import { Failure, OutOfTime } from '../core/failure.ts';
 import type { Question } from '../core/question.ts';
+import { shareAttempt } from '../sharing/answers.ts';
 import type { Share } from '../sharing/sharing.ts';
 import { within } from '../within.ts';
 import { liveMigrationOf } from './answer.ts';
@@ -12,7 +13,6 @@ import { createDigestSession } from './digest-session.ts';
 import { type HttpRequest, type Send, userAgent } from './http-client.ts';
 import { retryDelayMs } from './retry.ts';
 import type { Credentials, Session } from './session.ts';
-import { shareAttempt } from './shared-answers.ts';
 import { createTokenSession } from './token-session.ts';
 
 /** The media type to ask for: v2 wants one with a version date, v1.0 knows only plain JSON. */

@@ -2,12 +2,12 @@
 
 import { isObject } from '../json.ts';
 import type { Caller, Share } from '../sharing/sharing.ts';
+import { createTokenSharing, type Token } from '../sharing/token.ts';
 import { singleFlight } from '../single-flight.ts';
 import { accessDenied, failureByStatus, failureFrom, keyWasRefused, readingOf } from './answer.ts';
 import type { Server } from './base-url.ts';
 import { type HttpAnswer, type HttpRequest, type Send, userAgent } from './http-client.ts';
 import type { ServiceAccount, Session } from './session.ts';
-import { createTokenSharing, type Token } from './shared-token.ts';
 
 const limits = {
   /** A token is given up this long before it expires, so that none expires on its way. */

@@ -1,8 +1,8 @@
 /** An access token that all execution environments share. It is sealed in the table. */
 
 import { Failure } from '../core/failure.ts';
-import { createSeal, nameKey } from '../sharing/sealing.ts';
-import { type Caller, clockToleranceMs, type Entry, type Share } from '../sharing/sharing.ts';
+import { createSeal, nameKey } from './sealing.ts';
+import { type Caller, clockToleranceMs, type Entry, type Share } from './sharing.ts';
 import { isWholeNumber, readStoredFailure, stillLimited, storedFailure } from './stored-failure.ts';
 
 /** `expiresAt` is when it is given up, in milliseconds since the epoch. */

@@ -1,13 +1,13 @@
 /** What callers share of an attempt at an answer, with whom, and for how long. */
 
 import type { LiveMigration } from '#contract';
+import type { Credentials } from '../atlas/session.ts';
 import { type Call, tableUseOf } from '../core/call.ts';
 import { Failure, OutOfTime } from '../core/failure.ts';
 import { toLiveMigration } from '../core/live-migration.ts';
 import type { Question } from '../core/question.ts';
-import { nameKey } from '../sharing/sealing.ts';
-import { clockToleranceMs, type Entry, type Share } from '../sharing/sharing.ts';
-import type { Credentials } from './session.ts';
+import { nameKey } from './sealing.ts';
+import { clockToleranceMs, type Entry, type Share } from './sharing.ts';
 import { isShared, isWholeNumber, readStoredFailure, stillLimited, storedFailure } from './stored-failure.ts';
 
 const limits = {

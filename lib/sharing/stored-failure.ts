@@ -1,9 +1,9 @@
 /** Failures of Atlas in a shared entry: which ones may be shared, and their JSON, which is validated like any outside input. */
 
 import type { FailureName } from '#contract';
+import { isErrorCode, rateLimited } from '../atlas/answer.ts';
 import { Failure, failureNames } from '../core/failure.ts';
 import { isObject } from '../json.ts';
-import { isErrorCode, rateLimited } from './answer.ts';
 
 /** Only these failures are shared: the others are not about Atlas, or another caller need not meet them. */
 const sharedNames = new Set<unknown>(
