@@ -12,7 +12,7 @@ import { createAnswerQuestion } from '../lib/core/answer-question.ts';
 import type { Question } from '../lib/core/question.ts';
 import { configuration, send } from '../lib/lambda/begin.ts';
 import { doors } from '../lib/lambda/doors.ts';
-import type { InvocationContext } from '../lib/lambda/invocation.ts';
+import { callOf } from '../lib/lambda/invocation.ts';
 import { invocationLog } from '../lib/lambda/invocation-log.ts';
 import { invocationMetrics, namespace } from '../lib/lambda/invocation-metrics.ts';
 import { readSecret } from '../lib/secret/format.ts';
@@ -36,11 +36,10 @@ const askAtlas = createAtlasClient(send, atlasTimeoutMs, sharing);
 const answerQuestion = createAnswerQuestion(credentials, askAtlas);
 
 const { serviceName } = configuration;
-const pipeline = middy({ timeoutEarlyInMillis: 0 })
+/** As Lambda calls it: with any event. */
+export const handler = middy<unknown, unknown, Error, Context>({ timeoutEarlyInMillis: 0 })
   .use(invocationLog(new Logger({ serviceName })))
   .use(invocationMetrics(new Metrics({ namespace, serviceName })))
   .use(doors())
-  .handler((question: Question, { call }: InvocationContext) => answerQuestion(question, call));
-
-/** As Lambda calls it: with any event, and a context that the pipeline adds to. */
-export const handler = pipeline as unknown as (event: unknown, context: Context) => Promise<unknown>;
+  // The doors put the valid question in the place of the event.
+  .handler((question, context) => answerQuestion(question as Question, callOf(context)));

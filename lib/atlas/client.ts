@@ -2,10 +2,10 @@
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { AskAtlas } from '../core/answer-question.ts';
-import { type Call, tableUseOf, timed } from '../core/call.ts';
+import { type Call, timed } from '../core/call.ts';
 import { Failure, OutOfTime } from '../core/failure.ts';
 import type { Question } from '../core/question.ts';
-import { shareAttempt } from '../sharing/answers.ts';
+import { type Attempt, shareAttempts } from '../sharing/answers.ts';
 import type { Share } from '../sharing/sharing.ts';
 import { within } from '../within.ts';
 import { liveMigrationOf } from './answer.ts';
@@ -60,13 +60,15 @@ export function createAtlasClient(
     return session;
   };
 
-  const ask = async (question: Question, credentials: Credentials, { deadline, usage }: Call) => {
+  const ask = async (question: Question, credentials: Credentials, call: Call) => {
+    const { deadline, usage } = call;
     const ms = Math.min(attemptMs, deadline.msLeft());
     const tooLate = () =>
       new (ms < attemptMs ? OutOfTime : Failure)('AtlasTimedOut', `Atlas did not answer within ${Math.round(ms)} ms.`);
     usage.attempts += 1;
     usage.atlasStatus = null;
     usage.atlasErrorCode = null;
+    let askedAt = 0;
     const request: HttpRequest = {
       ...requestFor(question, credentials),
       onSend: (purpose) => {
@@ -74,15 +76,15 @@ export function createAtlasClient(
         if (purpose === 'challenge') usage.challengeRequests += 1;
         if (purpose === 'token') usage.tokenRequests += 1;
         // The last one is the question that is answered.
-        usage.askedAt = Date.now();
+        askedAt = Date.now();
       },
     };
     try {
       const end = performance.now() + ms;
-      const caller = { ...tableUseOf(usage), msLeft: () => Math.max(0, end - performance.now()) };
-      const answer = await within(ms, tooLate, (signal) => sessionFor(credentials)(request, signal, caller));
+      const attemptCall = { ...call, deadline: { msLeft: () => Math.max(0, end - performance.now()) } };
+      const answer = await within(ms, tooLate, (signal) => sessionFor(credentials)(request, signal, attemptCall));
       usage.atlasStatus = answer.status;
-      return liveMigrationOf(answer, question, Date.now());
+      return { document: liveMigrationOf(answer, question, Date.now()), askedAt };
     } catch (error) {
       if (error instanceof Failure && error.facts.atlas) {
         usage.atlasStatus = error.facts.atlas.status;
@@ -93,31 +95,24 @@ export function createAtlasClient(
   };
 
   return async (question, credentials, call) => {
-    const attemptAlone = async () => {
+    const attemptAlone: Attempt = async (failures) => {
       try {
         return await timed(call.usage, 'atlasMs', () => ask(question, credentials, call));
       } catch (error) {
-        if (error instanceof Failure) call.failures.push(error);
-        throw error;
+        if (!(error instanceof Failure)) throw error;
+        return { failures: [...failures, error] };
       }
     };
     const attempt = shared
-      ? shareAttempt(shared.share, shared.freshnessSeconds, attemptMs, {
-          question,
-          credentials,
-          call,
-          attempt: attemptAlone,
-        })
+      ? shareAttempts(shared.share, shared.freshnessSeconds, attemptMs, question, credentials, call, attemptAlone)
       : attemptAlone;
     for (;;) {
-      try {
-        return await attempt();
-      } catch (error) {
-        if (!(error instanceof Failure)) throw error;
-        const delayMs = retryDelayMs(call.failures, call.deadline.msLeft(), attemptMs, Math.random());
-        if (delayMs === undefined) throw error;
-        await sleep(delayMs);
-      }
+      const result = await attempt(call.failures);
+      if ('document' in result) return result.document;
+      call.failures = result.failures;
+      const delayMs = retryDelayMs(call.failures, call.deadline.msLeft(), attemptMs, Math.random());
+      if (delayMs === undefined) throw call.failures.at(-1);
+      await sleep(delayMs);
     }
   };
 }

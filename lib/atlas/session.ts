@@ -1,6 +1,6 @@
 /** What requests to Atlas are authenticated with, and the interface of an authenticated session. */
 
-import type { Caller } from '../sharing/sharing.ts';
+import type { Call } from '../core/call.ts';
 import type { BaseUrl } from './base-url.ts';
 import type { HttpAnswer, HttpRequest } from './http-client.ts';
 
@@ -13,6 +13,6 @@ export type Credentials = (ApiKey | ServiceAccount) & { baseUrl: BaseUrl };
 /**
  * Sends a request with whatever authentication the session stands for, and returns the final answer.
  *
- * @param caller the time that the attempt has left, and how a use of the table is reported
+ * @param call whose deadline is the end of the attempt
  */
-export type Session = (request: HttpRequest, signal: AbortSignal, caller: Caller) => Promise<HttpAnswer>;
+export type Session = (request: HttpRequest, signal: AbortSignal, call: Call) => Promise<HttpAnswer>;

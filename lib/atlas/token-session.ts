@@ -1,7 +1,8 @@
 /** Authenticates requests to Atlas with a service account: one OAuth 2.0 access token, kept and shared by all calls. */
 
+import type { Call } from '../core/call.ts';
 import { isObject } from '../json.ts';
-import type { Caller, Share } from '../sharing/sharing.ts';
+import type { Share } from '../sharing/sharing.ts';
 import { createTokenSharing, type Token } from '../sharing/token.ts';
 import { singleFlight } from '../single-flight.ts';
 import { accessDenied, failureByStatus, failureFrom, keyWasRefused, readingOf } from './answer.ts';
@@ -90,24 +91,24 @@ export function createTokenSession(
     share && createTokenSharing(share, [clientId, server.protocol, server.host], clientSecret, attemptMs);
 
   /** A token other than the refused one, and whether it was asked for just now. */
-  const tokenFor = async ({ onSend }: HttpRequest, signal: AbortSignal, caller: Caller, refused?: Token) => {
+  const tokenFor = async ({ onSend }: HttpRequest, signal: AbortSignal, call: Call, refused?: Token) => {
     // The request for a token counts for the call that it is sent for.
     const grant = onSend ? { ...tokenRequest, onSend } : tokenRequest;
-    if (shareToken) return shareToken(caller, () => fetchToken(grant, signal), refused);
+    if (shareToken) return shareToken(call, () => fetchToken(grant, signal), refused);
     if (kept === refused) kept = undefined;
     return kept && Date.now() < kept.expiresAt
       ? { token: kept, isNew: false }
       : { token: await fetchForAll(grant, signal), isNew: true };
   };
 
-  return async (request, signal, caller) => {
+  return async (request, signal, call) => {
     const sendWith = ({ authorization }: Token) => send({ ...request, authorization: () => authorization }, signal);
 
-    const { token, isNew } = await tokenFor(request, signal, caller);
+    const { token, isNew } = await tokenFor(request, signal, call);
     const answer = await sendWith(token);
     // A kept token may have been revoked. Where a new one is refused, another one would be as well. A token that is valid but
     // may not see this project is kept: Atlas issues only 50 a minute.
     if (isNew || !keyWasRefused(answer)) return answer;
-    return sendWith((await tokenFor(request, signal, caller, token)).token);
+    return sendWith((await tokenFor(request, signal, call, token)).token);
   };
 }

@@ -2,12 +2,10 @@
 
 import type { FailureName } from '#contract';
 import { type Deadline, startDeadline } from './deadline.ts';
-import { type Failure, nameOf } from './failure.ts';
+import type { Failure } from './failure.ts';
 
 /** What one invocation used and met upstream: counted where it happens, written out in its log line. */
 export type Usage = {
-  /** When the invocation began, as `performance.now()` tells it. */
-  startedAt: number;
   /** Attempts at an answer from Atlas. */
   attempts: number;
   /** Requests to Atlas that these attempts took, all of them. */
@@ -19,14 +17,8 @@ export type Usage = {
   atlasMs: number;
   atlasStatus: number | null;
   atlasErrorCode: string | null;
-  /** When the answered request was sent to Atlas, by this or another invocation, in milliseconds since the epoch. */
-  askedAt: number;
-  /** Where the answer came from; null where answers are not shared, or there is none. */
-  answerFrom: 'atlas' | 'memory' | 'table' | null;
-  /** Whether the table of shared answers was used, the milliseconds that it was late by, and the last of its failures. */
-  tableUsed: boolean;
-  tableDelayMs: number;
-  tableFailure: string | null;
+  /** What the sharing of answers used; missing where each question asks Atlas. */
+  sharing?: SharingUsage;
   /** Reads of the secret that this invocation waited for. */
   secretReads: number;
   secretMs: number;
@@ -36,53 +28,47 @@ export type Usage = {
   secretDenied: boolean;
 };
 
+export type SharingUsage = {
+  /** Where the answer came from, and when its question was sent to Atlas, in milliseconds since the epoch. */
+  answer?: { from: 'atlas' | 'memory' | 'table'; askedAt: number };
+  /** Whether the table was used, the milliseconds that it was late by, and the last of its failures. */
+  tableUsed: boolean;
+  tableDelayMs: number;
+  tableFailure?: string;
+};
+
 export type Call = {
-  /** In milliseconds since the epoch. */
-  beganAt: number;
+  /** In milliseconds since the epoch, on which other processes agree. */
+  beganAtEpochMs: number;
   deadline: Deadline;
   usage: Usage;
-  /** The attempts at Atlas that failed so far, with whatever key. */
+  /** The attempts at Atlas that failed so far, with whatever key. Only the loop that makes them changes it. */
   failures: Failure[];
 };
 
-/** @param remainingMs milliseconds until the function is ended */
-export const startCall = (remainingMs: number): Call => ({
-  beganAt: Date.now(),
-  deadline: startDeadline(remainingMs),
-  failures: [],
-  usage: {
-    startedAt: performance.now(),
-    attempts: 0,
-    atlasRequests: 0,
-    challengeRequests: 0,
-    tokenRequests: 0,
-    atlasMs: 0,
-    atlasStatus: null,
-    atlasErrorCode: null,
-    askedAt: 0,
-    answerFrom: null,
-    tableUsed: false,
-    tableDelayMs: 0,
-    tableFailure: null,
-    secretReads: 0,
-    secretMs: 0,
-    staleSecret: null,
-    secretDenied: false,
-  },
+export const startUsage = (): Usage => ({
+  attempts: 0,
+  atlasRequests: 0,
+  challengeRequests: 0,
+  tokenRequests: 0,
+  atlasMs: 0,
+  atlasStatus: null,
+  atlasErrorCode: null,
+  secretReads: 0,
+  secretMs: 0,
+  staleSecret: null,
+  secretDenied: false,
 });
 
-/** @returns milliseconds since the question was sent to Atlas; undefined where answers are not shared, or there is none */
-export const answerAgeMs = ({ answerFrom, askedAt }: Usage): number | undefined =>
-  answerFrom === null ? undefined : Math.max(0, Date.now() - askedAt);
-
-/** How work that is shared through the table reports to an invocation, and learns how much the table has delayed it. */
-export const tableUseOf = (usage: Usage) => ({
-  delayedMs: () => usage.tableDelayMs,
-  onStore(delayMs: number, failure?: unknown): void {
-    usage.tableUsed = true;
-    usage.tableDelayMs += delayMs;
-    if (failure !== undefined) usage.tableFailure = nameOf(failure);
-  },
+/**
+ * @param remainingMs milliseconds until the function is ended
+ * @throws TypeError where it is no number
+ */
+export const startCall = (remainingMs: number, usage: Usage): Call => ({
+  beganAtEpochMs: Date.now(),
+  deadline: startDeadline(remainingMs),
+  failures: [],
+  usage,
 });
 
 /** Runs `work` and adds its milliseconds, failed or not, to one figure of the usage. */

@@ -5,13 +5,13 @@
  */
 
 import type { MiddlewareObj } from '@middy/core';
-import type { APIGatewayProxyResult } from 'aws-lambda';
+import type { APIGatewayProxyResult, Context } from 'aws-lambda';
 import type { LiveMigration } from '#contract';
-import { answerAgeMs } from '../core/call.ts';
 import { Failure, kindOf } from '../core/failure.ts';
-import { type Fields, type Question, readQuestion } from '../core/question.ts';
+import { type Fields, readQuestion } from '../core/question.ts';
 import { isObject, type JsonObject } from '../json.ts';
-import type { DoorName, InvocationContext } from './invocation.ts';
+import { answerAgeMs } from '../sharing/usage.ts';
+import { type DoorName, invocationOf } from './invocation.ts';
 import { toProblem } from './problem.ts';
 
 type Door = { name: DoorName; fields: Fields };
@@ -83,10 +83,10 @@ function httpFailure(failure: Failure, requestId: string): APIGatewayProxyResult
  * Middy's adapter for the three doors. The handler behind it gets the valid question instead of the event and
  * returns the document; it, and all middlewares behind this one, may throw anything.
  */
-export function doors(): MiddlewareObj<Question, unknown, Error, InvocationContext> {
+export function doors(): MiddlewareObj<unknown, unknown, Error, Context> {
   return {
     before: (request) => {
-      const { invocation } = request.context;
+      const invocation = invocationOf(request.context);
       const { name, fields } = doorOf(request.event);
       invocation.door = name;
       invocation.question = readQuestion(fields);
@@ -94,11 +94,11 @@ export function doors(): MiddlewareObj<Question, unknown, Error, InvocationConte
     },
 
     after: (request) => {
-      const { invocation, call } = request.context;
+      const invocation = invocationOf(request.context);
       const answer = request.response as LiveMigration;
       invocation.answer = answer;
       if (invocation.door === 'direct') return;
-      const ageMs = answerAgeMs(call.usage);
+      const ageMs = answerAgeMs(invocation.usage);
       // RFC 9111, section 5.1.
       const headers = ageMs === undefined ? {} : { age: String(Math.floor(ageMs / 1000)) };
       request.response = httpAnswer(200, 'application/json', answer, invocation.question?.pretty, headers);
@@ -106,6 +106,7 @@ export function doors(): MiddlewareObj<Question, unknown, Error, InvocationConte
 
     onError: (request) => {
       const { error, context } = request;
+      const invocation = invocationOf(context);
       // The message of an unexpected error may contain anything, so the caller does not get it; `cause` keeps it for the log.
       const failure =
         error instanceof Failure
@@ -118,8 +119,8 @@ export function doors(): MiddlewareObj<Question, unknown, Error, InvocationConte
             );
       request.error = failure;
       // Something may have failed before the event was looked at.
-      context.invocation.door ??= doorOf(request.event).name;
-      if (context.invocation.door !== 'direct') request.response = httpFailure(failure, context.awsRequestId);
+      invocation.door ??= doorOf(request.event).name;
+      if (invocation.door !== 'direct') request.response = httpFailure(failure, context.awsRequestId);
     },
   };
 }

@@ -2,12 +2,12 @@
 
 import type { Logger } from '@aws-lambda-powertools/logger';
 import type { MiddlewareObj } from '@middy/core';
+import type { Context } from 'aws-lambda';
 import type { FailureName } from '#contract';
-import { answerAgeMs, startCall } from '../core/call.ts';
-import { startDeadline } from '../core/deadline.ts';
+import { startCall, startUsage } from '../core/call.ts';
 import { Failure, kindOf } from '../core/failure.ts';
-import type { Question } from '../core/question.ts';
-import { type InvocationContext, tryToWrite } from './invocation.ts';
+import { answerAgeMs } from '../sharing/usage.ts';
+import { beginInvocation, invocationOf, tryToWrite } from './invocation.ts';
 
 const rounded = (ms: number) => Math.round(ms * 10) / 10;
 
@@ -26,16 +26,16 @@ function levelOf(name: FailureName): 'info' | 'warn' | 'error' {
 }
 
 /** Middy's outermost layer: starts the invocation's deadline and usage, and writes one line at its end. */
-export function invocationLog(logger: Logger): MiddlewareObj<Question, unknown, Error, InvocationContext> {
+export function invocationLog(logger: Logger): MiddlewareObj<unknown, unknown, Error, Context> {
   let cold = true;
 
-  const write = ({ awsRequestId, invocation, call }: InvocationContext, error?: Error | null) => {
+  const write = (context: Context, error?: Error | null) => {
+    const invocation = invocationOf(context);
     const failure = error instanceof Failure ? error : undefined;
-    const { startedAt, atlasMs, secretMs, staleSecret, secretDenied, ...more } = call.usage;
-    const { askedAt: _, answerFrom, tableUsed: __, tableDelayMs: ___, tableFailure, ...counts } = more;
+    const { atlasMs, secretMs, staleSecret, secretDenied, sharing, ...counts } = invocation.usage;
     // The first two are set here: Powertools would keep them in the logger, where concurrent calls mix them up.
     logger[failure ? levelOf(failure.name) : 'info']('live migration asked for', {
-      function_request_id: awsRequestId,
+      function_request_id: context.awsRequestId,
       cold_start: invocation.cold,
       door: invocation.door,
       groupId: invocation.question?.groupId,
@@ -47,20 +47,20 @@ export function invocationLog(logger: Logger): MiddlewareObj<Question, unknown, 
       secretMs: rounded(secretMs),
       ...(staleSecret === null ? {} : { staleSecret }),
       ...(secretDenied ? { secretDenied } : {}),
-      ...(answerFrom ? { answerFrom, answerAgeMs: answerAgeMs(call.usage) } : {}),
-      ...(tableFailure ? { tableFailure } : {}),
-      totalMs: rounded(performance.now() - startedAt),
+      ...(sharing?.answer ? { answerFrom: sharing.answer.from, answerAgeMs: answerAgeMs(invocation.usage) } : {}),
+      ...(sharing?.tableFailure ? { tableFailure: sharing.tableFailure } : {}),
+      totalMs: rounded(performance.now() - invocation.beganAtMonotonicMs),
       ...(failure?.cause === undefined ? {} : framesOf(failure.cause)),
     });
   };
 
   return {
     before: ({ context }) => {
+      const usage = startUsage();
       // Before anything can fail, so that the log line can always be written.
-      context.invocation = { cold };
+      beginInvocation(context, { cold, beganAtMonotonicMs: performance.now(), usage });
       cold = false;
-      context.call = startCall(0);
-      context.call.deadline = startDeadline(context.getRemainingTimeInMillis());
+      invocationOf(context).call = startCall(context.getRemainingTimeInMillis(), usage);
     },
     after: ({ context }) => tryToWrite(() => write(context)),
     onError: ({ context, error }) => tryToWrite(() => write(context, error)),

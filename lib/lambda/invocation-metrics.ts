@@ -2,10 +2,10 @@
 
 import type { Metrics } from '@aws-lambda-powertools/metrics';
 import type { MiddlewareObj } from '@middy/core';
+import type { Context } from 'aws-lambda';
 import type { FailureName } from '#contract';
 import { Failure, kindOf } from '../core/failure.ts';
-import type { Question } from '../core/question.ts';
-import { type InvocationContext, tryToWrite } from './invocation.ts';
+import { invocationOf, tryToWrite } from './invocation.ts';
 
 export const namespace = 'AtlasLiveMigration';
 
@@ -26,11 +26,10 @@ export const namespace = 'AtlasLiveMigration';
  * | ReplicationLag | seconds | groupId and liveMigrationId; only where Atlas says |
  * | ReadyForCutover | 0 or 1 | groupId and liveMigrationId |
  */
-export function invocationMetrics(metrics: Metrics): MiddlewareObj<Question, unknown, Error, InvocationContext> {
-  const write = ({ invocation, call }: InvocationContext, outcome: FailureName | 'Answered') => {
-    const { attempts, atlasMs, atlasRequests, tokenRequests, secretReads, staleSecret, secretDenied } = call.usage;
-    const { answerFrom, tableUsed, tableFailure } = call.usage;
-    const { door = 'direct', answer } = invocation;
+export function invocationMetrics(metrics: Metrics): MiddlewareObj<unknown, unknown, Error, Context> {
+  const write = (context: Context, outcome: FailureName | 'Answered') => {
+    const { door = 'direct', answer, usage } = invocationOf(context);
+    const { attempts, atlasMs, atlasRequests, tokenRequests, secretReads, staleSecret, secretDenied, sharing } = usage;
     metrics.addDimensions({}).addDimensions({ outcome }).addDimensions({ door });
     metrics.addMetric('Requests', 'Count', 1).addMetric('SecretReads', 'Count', secretReads);
     if (staleSecret !== null) metrics.addMetric('StaleSecret', 'Count', 1);
@@ -40,8 +39,8 @@ export function invocationMetrics(metrics: Metrics): MiddlewareObj<Question, unk
       metrics.addMetric('AtlasLatency', 'Milliseconds', atlasMs).addMetric('AtlasRequests', 'Count', atlasRequests);
     }
     if (tokenRequests > 0) metrics.addMetric('TokenRequests', 'Count', tokenRequests);
-    if (answerFrom) metrics.addMetric('SharedAnswers', 'Count', answerFrom === 'atlas' ? 0 : 1);
-    if (tableUsed) metrics.addMetric('TableFailures', 'Count', tableFailure ? 1 : 0);
+    if (sharing?.answer) metrics.addMetric('SharedAnswers', 'Count', sharing.answer.from === 'atlas' ? 0 : 1);
+    if (sharing?.tableUsed) metrics.addMetric('TableFailures', 'Count', sharing.tableFailure ? 1 : 0);
     metrics.publishStoredMetrics();
 
     if (!answer) return;

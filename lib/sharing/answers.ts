@@ -2,13 +2,14 @@
 
 import type { LiveMigration } from '#contract';
 import type { Credentials } from '../atlas/session.ts';
-import { type Call, tableUseOf } from '../core/call.ts';
+import type { Call } from '../core/call.ts';
 import { Failure, OutOfTime } from '../core/failure.ts';
 import { toLiveMigration } from '../core/live-migration.ts';
 import type { Question } from '../core/question.ts';
 import { nameKey } from './sealing.ts';
 import { clockToleranceMs, type Entry, type Share } from './sharing.ts';
 import { isShared, isWholeNumber, readStoredFailure, stillLimited, storedFailure } from './stored-failure.ts';
+import { callerOf, sharingOf } from './usage.ts';
 
 const limits = {
   /** A failure other than a rate limit is shared with callers that wait, and with those that come in this time. */
@@ -45,13 +46,16 @@ function keyFor({ groupId, liveMigrationId }: Question, credentials: Credentials
   return nameKey(secret, ['answer 1', name, server.protocol, server.host, path, groupId, liveMigrationId]);
 }
 
-/** What an attempt is made for. A failure of it is added to the failures of the call. */
-type Attempt = {
-  question: Question;
-  credentials: Credentials;
-  call: Call;
-  attempt: () => Promise<LiveMigration>;
-};
+/**
+ * An attempt at an answer, which fails by its result.
+ *
+ * @param failures the attempts of this call that failed before
+ * @returns the document, and when its question was sent, in milliseconds since the epoch; or the failures with another one,
+ *   the last one last
+ */
+export type Attempt = (
+  failures: Failure[],
+) => Promise<{ document: LiveMigration; askedAt: number } | { failures: Failure[] }>;
 
 /**
  * Wraps attempts at one question, so that other callers share them.
@@ -59,13 +63,15 @@ type Attempt = {
  * @param freshnessSeconds how long before the invocation began the question may have been sent
  * @param attemptMs milliseconds for one attempt
  */
-export function shareAttempt(
+export function shareAttempts(
   share: Share,
   freshnessSeconds: number,
   attemptMs: number,
-  { question, credentials, call, attempt }: Attempt,
-): () => Promise<LiveMigration> {
-  const { usage, deadline, beganAt } = call;
+  question: Question,
+  credentials: Credentials,
+  call: Call,
+  attempt: Attempt,
+): Attempt {
   const key = keyFor(question, credentials);
   /** Ids of failures after which this caller asks again: it must not get them twice. */
   const rejected = new Set<string>();
@@ -75,53 +81,46 @@ export function shareAttempt(
     if (!shared) return undefined;
     const latest = Date.now() + clockToleranceMs;
     if ('document' in shared) {
-      const isFresh = shared.askedAt >= beganAt - freshnessSeconds * 1000 && shared.askedAt <= latest;
+      const isFresh = shared.askedAt >= call.beganAtEpochMs - freshnessSeconds * 1000 && shared.askedAt <= latest;
       return isFresh ? shared : undefined;
     }
     const { cameAt, failures } = shared;
     const last = failures.at(-1);
     if (cameAt > latest || !last) return undefined;
-    if (last.name !== 'AtlasRateLimited') return cameAt >= beganAt - limits.failureMs ? shared : undefined;
+    if (last.name !== 'AtlasRateLimited') return cameAt >= call.beganAtEpochMs - limits.failureMs ? shared : undefined;
     const limit = stillLimited(last, cameAt, Date.now());
     return limit && { cameAt, failures: [limit] };
   };
 
-  const work = async () => {
-    let shared: Shared;
-    try {
-      const document = await attempt();
-      shared = { askedAt: usage.askedAt, document };
-    } catch (error) {
-      if (!(error instanceof Failure) || error instanceof OutOfTime || !isShared(error.name)) throw error;
+  return async (earlier) => {
+    /** What this caller's own attempt brought, where it made one. */
+    const own: { result?: Awaited<ReturnType<Attempt>> } = {};
+    const work = async () => {
+      const result = await attempt(earlier);
+      own.result = result;
+      if ('document' in result) return { value: result, text: write(result) };
+      const last = result.failures.at(-1);
+      if (!last || last instanceof OutOfTime || !isShared(last.name)) throw last;
       // Others read a rate limit long after the attempts before it, which must not count for them: it is stored alone.
-      const failures = error.name === 'AtlasRateLimited' ? [error] : call.failures.filter(({ name }) => isShared(name));
-      shared = { cameAt: Date.now(), failures };
-    }
-    return { value: shared, text: write(shared) };
-  };
-
-  return async () => {
-    const task = {
-      key,
-      workMs: attemptMs,
-      leaseMs: attemptMs + limits.leaseMarginMs,
-      ...deadline,
-      ...tableUseOf(usage),
-      judge,
-      work,
+      const failures = last.name === 'AtlasRateLimited' ? [last] : result.failures.filter(({ name }) => isShared(name));
+      const value = { cameAt: Date.now(), failures };
+      return { value, text: write(value) };
     };
-    const { value, from, id } = await share(task);
+
+    const leaseMs = attemptMs + limits.leaseMarginMs;
+    const task = { ...callerOf(call), key, workMs: attemptMs, leaseMs, judge, work };
+    const shared = await share<Shared>(task).catch((error) => own.result ?? Promise.reject(error));
+    if (!('value' in shared)) return shared;
+    const { value, from, id } = shared;
     if ('document' in value) {
-      usage.answerFrom = ({ work: 'atlas', memory: 'memory', store: 'table' } as const)[from];
-      usage.askedAt = value.askedAt;
-      return value.document;
+      const places = { work: 'atlas', memory: 'memory', store: 'table' } as const;
+      sharingOf(call.usage).answer = { from: places[from], askedAt: value.askedAt };
+      return value;
     }
     rejected.add(id);
-    const last = value.failures.at(-1);
+    if (own.result) return own.result;
     // Another caller's attempt counts as this caller's; so do the attempts before it.
-    if (from !== 'work' && last) {
-      call.failures = value.failures.length > call.failures.length ? value.failures : [...call.failures, last];
-    }
-    throw last;
+    const { failures } = value;
+    return { failures: failures.length > earlier.length ? failures : [...earlier, ...failures.slice(-1)] };
   };
 }

@@ -1,9 +1,11 @@
 /** An access token that all execution environments share. It is sealed in the table. */
 
+import type { Call } from '../core/call.ts';
 import { Failure } from '../core/failure.ts';
 import { createSeal, nameKey } from './sealing.ts';
-import { type Caller, clockToleranceMs, type Entry, type Share } from './sharing.ts';
+import { clockToleranceMs, type Entry, type Share } from './sharing.ts';
 import { isWholeNumber, readStoredFailure, stillLimited, storedFailure } from './stored-failure.ts';
+import { callerOf } from './usage.ts';
 
 /** `expiresAt` is when it is given up, in milliseconds since the epoch. */
 export type Token = { authorization: string; expiresAt: number };
@@ -32,7 +34,7 @@ export function createTokenSharing(share: Share, identity: string[], clientSecre
   };
 
   return async (
-    caller: Caller,
+    call: Call,
     fetchToken: () => Promise<Token>,
     refused: Token | undefined,
   ): Promise<{ token: Token; isNew: boolean }> => {
@@ -60,7 +62,7 @@ export function createTokenSharing(share: Share, identity: string[], clientSecre
       return { value, text: seal(JSON.stringify(stored)) };
     };
     // Part of an attempt: a caller that waits for a token keeps time to use it, also after the lease of a holder that died.
-    const task = { ...caller, key, workMs: attemptMs / 4, leaseMs: attemptMs / 2, judge, work };
+    const task = { ...callerOf(call), key, workMs: attemptMs / 4, leaseMs: attemptMs / 2, judge, work };
     const { value, from } = await share<Shared>(task);
     if ('limit' in value) throw value.limit;
     return { token: value, isNew: from === 'work' };
