@@ -15,7 +15,7 @@ const limits = {
   readMs: 3000,
   /** A call that still has old credentials waits less. */
   refreshMs: 1000,
-  /** Between two readings of a secret that could not be refreshed, was refused by Atlas, or could not be read. */
+  /** After a reading that brought no other credentials, Secrets Manager is left alone for this long. */
   cooldownMs: 10_000,
 };
 
@@ -39,15 +39,13 @@ export function createCredentialsStore(
 ): CredentialsStore {
   /** `askedAt` is when the reading began, as `performance.now()` tells it. */
   type Held = { text: string; credentials: Credentials; readAt: number; askedAt: number };
-  /** What could be read and used at least once. */
-  type Entry = {
-    held: Held;
-    /** The last refresh of an aged secret, where it failed. */
-    stale?: { since: number; failure: Failure };
-    /** The last renewal of a refused secret, where it failed or found the same credentials. */
-    renewal?: { since: number; failure?: Failure };
-  };
-  const entries = new Map<string, Entry>();
+  /** What could be read and used at least once, by the id of the secret. */
+  const held = new Map<string, Held>();
+  /**
+   * The last reading that brought no other credentials, by the id of the secret: when it ended, and its failure where it had
+   * one. Apart from what is held, so that questions about unknown projects push no known secret out.
+   */
+  const cooldowns = new Map<string, { since: number; failure?: Failure }>();
   const warming = new AbortController();
 
   const readShared = singleFlight(
@@ -55,58 +53,51 @@ export function createCredentialsStore(
     async (id: string, signal: AbortSignal) => {
       const askedAt = performance.now();
       const text = await readText(id, signal);
-      const known = entries.get(id);
-      const same = known?.held.text === text ? known : undefined;
-      const held = { text, credentials: same?.held.credentials ?? parse(text, id), readAt: Date.now(), askedAt };
-      remember(entries, id, { held, ...(same?.renewal ? { renewal: same.renewal } : {}) });
-      return held;
+      const known = held.get(id);
+      const same = known?.text === text ? known : undefined;
+      const read = { text, credentials: same?.credentials ?? parse(text, id), readAt: Date.now(), askedAt };
+      remember(held, id, read);
+      // What Atlas refused a moment ago and is still in the secret needs no other reading.
+      if (!same || cooldowns.get(id)?.failure) cooldowns.delete(id);
+      return read;
     },
     (id) => id,
   );
 
-  const entryFor = (id: string): Entry | undefined => {
-    const entry = entries.get(id);
-    if (entry) remember(entries, id, entry);
-    return entry;
+  const isRecent = (since: number, ms: number) => {
+    const age = Date.now() - since;
+    return age >= 0 && age < ms;
+  };
+  const coolDown = (id: string, failure?: Failure) =>
+    remember(cooldowns, id, { since: Date.now(), ...(failure && { failure }) });
+  const cooldownOf = (id: string) => {
+    const cooldown = cooldowns.get(id);
+    return cooldown && isRecent(cooldown.since, limits.cooldownMs) ? cooldown : undefined;
+  };
+
+  /** @throws Failure `OutOfTime` where only this call had no more time; any other failure is remembered */
+  const read = async (id: string, mostMs: number, { deadline, usage }: Call): Promise<Held> => {
+    const ms = Math.min(mostMs, deadline.msLeft());
+    const text = `Secrets Manager did not answer within ${Math.round(ms)} ms.`;
+    const tooLate = () => new (ms < mostMs ? OutOfTime : Failure)('SecretUnavailable', text);
+    usage.secretReads += 1;
+    try {
+      return await timed(usage, 'secretMs', () => within(ms, tooLate, (signal) => readShared(id, signal)));
+    } catch (error) {
+      if (error instanceof Failure && !(error instanceof OutOfTime)) coolDown(id, error);
+      throw error;
+    }
   };
 
   const isPerProject = secretId.includes('{groupId}');
-  /** Projects whose secret could not be read a moment ago. */
-  const missingProjects = new Map<string, { since: number; denied: boolean }>();
-  const projectNotFound = (groupId: string, denied: boolean, { usage }: Call) => {
-    usage.secretDenied = denied;
-    return new Failure('ProjectNotFound', `This service has no Atlas key for project ${groupId}.`);
-  };
-
-  /** A project whose own secret cannot be read is not found, and remembered as such; any other error stays. */
-  const missingOr = (error: unknown, groupId: string, call: Call) => {
-    if (!isPerProject || !(error instanceof UnreadableSecret)) return error;
-    remember(missingProjects, groupId, { since: Date.now(), denied: error.denied });
-    return projectNotFound(groupId, error.denied, call);
-  };
-
   const idFor = (groupId: string) => (isPerProject ? secretId.replaceAll('{groupId}', groupId) : secretId);
+  const isMissing = (error: unknown): error is UnreadableSecret => isPerProject && error instanceof UnreadableSecret;
 
-  const read = (id: string, mostMs: number, { deadline, usage }: Call): Promise<Held> => {
-    const ms = Math.min(mostMs, deadline.msLeft());
-    const tooLate = () =>
-      new (ms < mostMs ? OutOfTime : Failure)(
-        'SecretUnavailable',
-        `Secrets Manager did not answer within ${Math.round(ms)} ms.`,
-      );
-    usage.secretReads += 1;
-    return timed(usage, 'secretMs', () => within(ms, tooLate, (signal) => readShared(id, signal)));
-  };
-
-  /** Whether `past` is so recent that Secrets Manager is not asked again. */
-  const isCooling = (past: { since: number } | undefined) => {
-    const age = past ? Date.now() - past.since : Number.NaN;
-    return age >= 0 && age < limits.cooldownMs;
-  };
-
-  const isFresh = ({ readAt }: Held) => {
-    const age = Date.now() - readAt;
-    return age >= 0 && age < secretMaxAgeSeconds * 1000;
+  /** A project whose own secret can't be read is not found; any other error stays. */
+  const asSeenBy = (groupId: string, error: unknown, { usage }: Call) => {
+    if (!isMissing(error)) return error;
+    usage.secretDenied = error.denied;
+    return new Failure('ProjectNotFound', `This service has no Atlas key for project ${groupId}.`);
   };
 
   return {
@@ -120,67 +111,52 @@ export function createCredentialsStore(
     },
 
     async current(groupId, call) {
-      const missing = missingProjects.get(groupId);
-      if (missing && isCooling(missing)) throw projectNotFound(groupId, missing.denied, call);
-
       const id = idFor(groupId);
-      const entry = entryFor(id);
-      if (!entry) {
+      const known = held.get(id);
+      if (known) remember(held, id, known);
+      if (known && isRecent(known.readAt, secretMaxAgeSeconds * 1000)) return known.credentials;
+      const cooldown = cooldownOf(id);
+      let failure = cooldown?.failure;
+      // Where there is nothing to go on with, only the secret that a project does not have is left alone.
+      if (known ? !cooldown : !isMissing(failure)) {
         try {
-          const reading = read(id, limits.readMs, call);
+          const reading = read(id, known ? limits.refreshMs : limits.readMs, call);
           // From here on the time limit of this call applies, also to a read that the warm-up began.
           if (call.deadline.msLeft() > 0) warming.abort();
           return (await reading).credentials;
         } catch (error) {
-          throw missingOr(error, groupId, call);
-        }
-      }
-      const { held } = entry;
-      if (isFresh(held)) return held.credentials;
-      let reason = entry.stale?.failure.name ?? null;
-      if (!isCooling(entry.stale)) {
-        try {
-          return (await read(id, limits.refreshMs, call)).credentials;
-        } catch (error) {
           if (!(error instanceof Failure)) throw error;
-          reason = error.name;
-          if (!(error instanceof OutOfTime)) entry.stale = { since: Date.now(), failure: error };
+          failure = error;
         }
       }
+      if (!known) throw asSeenBy(groupId, failure, call);
       // Use the old key: Atlas may still accept it.
-      call.usage.staleSecret = reason;
-      return held.credentials;
+      call.usage.staleSecret = failure?.name ?? null;
+      return known.credentials;
     },
 
     async renewed(groupId, refused, call) {
       const id = idFor(groupId);
-      // By value: an entry may have been dropped and read again meanwhile.
+      // By value: what was held may have been dropped and read again meanwhile.
       const other = () => {
-        const credentials = entries.get(id)?.held.credentials;
+        const credentials = held.get(id)?.credentials;
         return isDeepStrictEqual(credentials, refused) ? undefined : credentials;
       };
       if (other()) return other();
-      const { stale, renewal } = entryFor(id) ?? {};
-      // Secrets Manager failed a moment ago, when this secret was past its age.
-      if (stale && isCooling(stale)) throw stale.failure;
-      if (isCooling(renewal)) {
-        if (renewal?.failure) throw renewal.failure;
-        return undefined;
-      }
-      const rememberRenewal = (failure?: Failure) => {
-        const entry = entries.get(id);
-        if (entry) entry.renewal = { since: Date.now(), ...(failure ? { failure } : {}) };
-      };
+      const cooldown = cooldownOf(id);
+      if (cooldown?.failure) throw asSeenBy(groupId, cooldown.failure, call);
+      if (cooldown) return undefined;
       const refusedAt = performance.now();
       try {
         const { askedAt } = await read(id, limits.readMs, call);
         // A read that began before the refusal may have missed the rotation that caused it.
         if (!other() && askedAt < refusedAt) await read(id, limits.readMs, call);
       } catch (error) {
-        if (error instanceof Failure && !(error instanceof OutOfTime)) rememberRenewal(error);
-        throw missingOr(error, groupId, call);
+        // Refused by Atlas, and gone: the next question must not try it again.
+        if (isMissing(error)) held.delete(id);
+        throw asSeenBy(groupId, error, call);
       }
-      if (!other()) rememberRenewal();
+      if (!other()) coolDown(id);
       return other();
     },
   };
