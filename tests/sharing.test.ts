@@ -2,7 +2,8 @@
 
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import { createSharing, type Entry, type Share, type Store } from '../lib/sharing/sharing.ts';
+import { createSharing, type Share } from '../lib/sharing/sharing.ts';
+import type { Entry, Store } from '../lib/sharing/store.ts';
 
 // Time is the tests' own, so that minutes of waiting take none.
 beforeEach(() => {

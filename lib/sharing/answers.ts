@@ -7,7 +7,8 @@ import { Failure, OutOfTime } from '../core/failure.ts';
 import { toLiveMigration } from '../core/live-migration.ts';
 import type { Question } from '../core/question.ts';
 import { nameKey } from './sealing.ts';
-import { clockToleranceMs, type Entry, type Share } from './sharing.ts';
+import { clockToleranceMs, type Share } from './sharing.ts';
+import type { Entry } from './store.ts';
 import { isShared, isWholeNumber, readStoredFailure, stillLimited, storedFailure } from './stored-failure.ts';
 import { callerOf, sharingOf } from './usage.ts';
 

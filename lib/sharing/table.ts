@@ -11,7 +11,7 @@ import {
   UpdateItemCommand,
 } from '@aws-sdk/client-dynamodb';
 import { type HttpsProxy, ProxyAgent } from '../proxy.ts';
-import type { Store } from './sharing.ts';
+import type { Store } from './store.ts';
 
 const limits = {
   attempts: 2,

@@ -3,7 +3,8 @@
 import type { Call } from '../core/call.ts';
 import { Failure } from '../core/failure.ts';
 import { createSeal, nameKey } from './sealing.ts';
-import { clockToleranceMs, type Entry, type Share } from './sharing.ts';
+import { clockToleranceMs, type Share } from './sharing.ts';
+import type { Entry } from './store.ts';
 import { isWholeNumber, readStoredFailure, stillLimited, storedFailure } from './stored-failure.ts';
 import { callerOf } from './usage.ts';
 

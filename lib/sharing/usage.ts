@@ -2,7 +2,7 @@
 
 import type { Call, SharingUsage, Usage } from '../core/call.ts';
 import { nameOf } from '../core/failure.ts';
-import type { Caller } from './sharing.ts';
+import type { Caller } from './store.ts';
 
 /** The usage of an invocation that shares; it begins with the first use. */
 export function sharingOf(usage: Usage): SharingUsage {
