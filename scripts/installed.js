@@ -1,9 +1,12 @@
 /**
  * Loaded before the programs that `npm run` starts: says in one sentence what an installation lacks, which would else
- * show as a stack trace. Plain JavaScript, and old enough for any Node.js.
+ * show as a stack trace, and keeps what Node.js compiles for the next start. Plain JavaScript, and old enough for any
+ * Node.js.
  */
 
 import { existsSync } from 'node:fs';
+import module from 'node:module';
+import { fileURLToPath } from 'node:url';
 
 const has = (name) => existsSync(new URL(`../node_modules/${name}`, import.meta.url));
 
@@ -23,3 +26,5 @@ if (sentence) {
   console.error(sentence);
   process.exit(1);
 }
+
+module.enableCompileCache?.(fileURLToPath(new URL('../.build/compile-cache', import.meta.url)));

@@ -72,7 +72,7 @@ test('each program that npm runs is checked first', () => {
     'smoke',
     'contract',
     'release',
-    'test',
+    'check',
     'bench',
     'crowd',
     'soak',
