@@ -19,13 +19,6 @@ export async function serve(listener: RequestListener, port = 0): Promise<Served
   return { origin: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, server, close };
 }
 
-/** @returns a port of the loopback address that nothing listens on, for a program that takes no port 0 */
-export async function freePort(): Promise<number> {
-  const { origin, close } = await serve(() => undefined);
-  await close();
-  return Number(new URL(origin).port);
-}
-
 /** Reads a request's body; undefined where the client went away before it was complete. */
 export async function readBody(request: IncomingMessage): Promise<string | undefined> {
   let text = '';

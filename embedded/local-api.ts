@@ -1,13 +1,12 @@
 /**
  * The HTTP API of `npm start`: at its root an API reference (Swagger UI) from which each question can be tried, and for
- * everything else serverless-offline, which runs behind it. Both have one origin, so that a browser lets the one ask the
- * other.
+ * everything else serverless-offline, whose server gets the requests. Both have one origin, so that a browser lets the one
+ * ask the other.
  */
 
 import { readFileSync } from 'node:fs';
-import { request as httpRequest, type IncomingMessage, type ServerResponse } from 'node:http';
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import { createRequire } from 'node:module';
-import { pipeline } from 'node:stream';
 import { demoGroupId, demoIds } from './demo-migrations.ts';
 import { failuresOnDemand } from './failures-on-demand.ts';
 import { serve } from './http-server.ts';
@@ -117,28 +116,16 @@ const createReference = (isEmbedded: boolean) => {
   };
 };
 
-function forward(request: IncomingMessage, response: ServerResponse, port: number) {
-  const { method, url, headers } = request;
-  const forwarded = httpRequest({ host: '127.0.0.1', port, method, path: url, headers }, (answer) => {
-    response.writeHead(answer.statusCode ?? 502, answer.rawHeaders);
-    pipeline(answer, response, () => undefined);
-  });
-  forwarded.on('error', () => response.destroy());
-  // The client may go away before there is an answer.
-  response.on('close', () => response.writableFinished || forwarded.destroy());
-  request.pipe(forwarded);
-}
-
 /**
  * @param port where it listens
- * @param behind the port of serverless-offline
+ * @param offline the server of serverless-offline
  */
-export function startLocalApi(port: number, behind: number, { isEmbedded }: { isEmbedded: boolean }) {
+export function startLocalApi(port: number, offline: Server, { isEmbedded }: { isEmbedded: boolean }) {
   const reference = createReference(isEmbedded);
   const answer = async (request: IncomingMessage, response: ServerResponse) => {
     const [path = ''] = request.url?.split('?') ?? [];
     const isRead = request.method === 'GET' || request.method === 'HEAD';
-    if (!isRead || !(await reference(path, response))) forward(request, response, behind);
+    if (!isRead || !(await reference(path, response))) offline.emit('request', request, response);
   };
   return serve((request, response) => void answer(request, response).catch(() => response.destroy()), port);
 }

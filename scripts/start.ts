@@ -1,16 +1,16 @@
 /** `npm start`: the whole product on this machine, with an embedded Atlas and Secrets Manager unless told otherwise. */
 
+import { subscribe } from 'node:diagnostics_channel';
 import { once } from 'node:events';
-import { connect, createServer } from 'node:net';
+import type { Server } from 'node:http';
+import { createServer } from 'node:net';
 import { devNull } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { startEmbeddedAtlas } from '../embedded/atlas.ts';
 import { demoGroupId, demoIds, demoProjects } from '../embedded/demo-migrations.ts';
 import { type ChallengeName, challengeForms } from '../embedded/digest-verifier.ts';
 import { startEmbeddedDynamoDB } from '../embedded/dynamodb.ts';
 import { failOnDemand, failuresOnDemand } from '../embedded/failures-on-demand.ts';
-import { freePort } from '../embedded/http-server.ts';
 import { functionName, startInvokeEndpoint } from '../embedded/lambda-invoke.ts';
 import { startLocalApi } from '../embedded/local-api.ts';
 import { startEmbeddedSecretsManager } from '../embedded/secrets-manager.ts';
@@ -18,8 +18,8 @@ import { readConfiguration } from '../lib/lambda/configuration.ts';
 import { readCommandLine } from './command-line.ts';
 
 const usage = `Usage: npm start -- [options]
-  --port N         port of the HTTP API (default 3000)
-  --lambda-port N  port of the Lambda invoke endpoint (default 3002)
+  --port N         port of the HTTP API (default 3000; 0 for a free one)
+  --lambda-port N  port of the Lambda invoke endpoint (default 3002; 0 for a free one)
   --challenge NAME how the embedded Atlas challenges: ${Object.keys(challengeForms).join(' | ')}
   --freshness N    share answers for N seconds (0 to 60), in an embedded DynamoDB
 If ATLAS_SECRET_ID is set, the function uses the real Secrets Manager and the real Atlas, and needs AWS credentials.`;
@@ -38,8 +38,8 @@ function stop(message: string): never {
 
 function portOf(option: string, text: string): number {
   const number = Number(text);
-  if (Number.isInteger(number) && number > 0 && number < 65536) return number;
-  throw new Error(`--${option} must be a port number from 1 to 65535.`);
+  if (Number.isInteger(number) && number >= 0 && number < 65536) return number;
+  throw new Error(`--${option} must be a port number from 0 to 65535.`);
 }
 
 /** @returns why the port cannot be listened on, as the end of a sentence; undefined where it can */
@@ -73,19 +73,20 @@ async function mustBeFree(ports: Record<'port' | 'lambda-port', number>, otherAr
   if (problems.length > 0) stop(`${problems.join(' ')} This command would work: ${command.join(' ')}`);
 }
 
-/** Waits until serverless-offline listens; where it can't start, it has said why and set the exit code. */
-async function accepting(port: number) {
-  for (;;) {
-    if (process.exitCode) process.exit();
-    const socket = connect(port, '127.0.0.1');
-    const open = await once(socket, 'connect').then(
-      () => true,
-      () => false,
-    );
-    socket.destroy();
-    if (open) return;
-    await sleep(50);
-  }
+/** @returns the server of serverless-offline's HTTP API, when it listens */
+async function startOffline(): Promise<Server> {
+  const listening = new Promise<Server>((resolve) => {
+    const servers: Server[] = [];
+    subscribe('tracing:net.server.listen:asyncEnd', (message) => {
+      servers.push((message as { server: Server }).server);
+      // The first one is its own invoke endpoint.
+      if (servers[1]) resolve(servers[1]);
+    });
+  });
+  // Where it can't start, it has said why and set the exit code.
+  const watch = setInterval(() => process.exitCode && process.exit(), 50);
+  await import('serverless/bin/serverless.js' as string);
+  return listening.finally(() => clearInterval(watch));
 }
 
 /** Nothing of the machine's AWS set-up may reach the function: no variable, no configuration file, no proxy. */
@@ -183,7 +184,8 @@ const { ports, challenge, freshness } = readCommandLine(
     if (stray) throw new Error(`Unknown argument "${stray}".`);
     if (!Object.hasOwn(challengeForms, challenge)) throw new Error(`Unknown challenge "${challenge}".`);
     const ports = { port: portOf('port', texts.port), 'lambda-port': portOf('lambda-port', texts['lambda-port']) };
-    if (ports.port === ports['lambda-port']) throw new Error('--port and --lambda-port must be two ports.');
+    if (ports.port !== 0 && ports.port === ports['lambda-port'])
+      throw new Error('--port and --lambda-port must be two ports.');
     if (!/^\d+$/.test(freshness) || Number(freshness) > 60)
       throw new Error('--freshness must be a whole number from 0 to 60.');
     return { ports, challenge: challenge as ChallengeName, freshness: Number(freshness) };
@@ -235,8 +237,7 @@ process.env['POWERTOOLS_METRICS_DISABLED'] ??= 'true';
 // serverless-offline hands the function serverless.yml's environment, and this process's where that has none.
 const param = (name: string, value: string | undefined) => (value ? ['--param', `${name}=${value}`] : []);
 process.argv.splice(1, process.argv.length, 'serverless', 'offline', 'start', '--host', '127.0.0.1');
-const behind = await freePort();
-process.argv.push('--httpPort', String(behind), '--lambdaPort', '0', '--noSponsor', '--localEnvironment');
+process.argv.push('--httpPort', '0', '--lambdaPort', '0', '--noSponsor', '--localEnvironment');
 process.argv.push(
   ...param('atlasSecretId', process.env['ATLAS_SECRET_ID']),
   ...param('atlasBaseUrl', process.env['ATLAS_BASE_URL']),
@@ -250,15 +251,13 @@ process.env['SLS_SCHEMA_CACHE_BASE_DIR'] ??= join(import.meta.dirname, '../.buil
 // Its list of routes names an invoke endpoint that isn't ours; what it has to say of errors goes another way.
 const { log } = console;
 console.log = () => undefined;
-await import('serverless/bin/serverless.js' as string);
+const offline = await startOffline();
 
 const { handler } = await import('../functions/get-live-migration.ts');
 const invoke = await startInvokeEndpoint(handler, lambdaPort);
-await accepting(behind);
-await startLocalApi(port, behind, { isEmbedded: !realSecret });
+const { origin: http } = await startLocalApi(port, offline, { isEmbedded: !realSecret });
 console.log = log;
 
-const http = `http://127.0.0.1:${port}`;
 console.log(`
   HTTP API                  ${http}
   API reference, to try it  ${http}/

@@ -17,7 +17,7 @@ const documents = globSync(['*.md', 'docs/*.md', 'contract/*.md'], { cwd: root }
 
 /** The commands, the test (or the script of the pipeline) that runs each, and what shows in it that it does. */
 const runBy: Record<string, [file: string, shows: string]> = {
-  'npm ci && npm start': ['tests/start.test.ts', 'scripts/start.ts'],
+  'npm ci && npm start': ['tests/start.test.ts', 'support/npm-start.ts'],
   'npm ci': ['.ci/run', '\nnpm ci '],
   'npm ci && npm test': ['.ci/run', '\nnpm run test:all '],
   'npm test': ['.ci/run', '\nnpm run test:all '],

@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import tls from 'node:tls';
 import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
-import { freePort } from '../embedded/http-server.ts';
+import { serve } from '../embedded/http-server.ts';
 import { makeCertificate, serveTls } from '../embedded/tls.ts';
 import { createHttpClient } from '../lib/atlas/http-client.ts';
 import { startFrozenProcess } from './support/frozen-process.ts';
@@ -160,7 +160,9 @@ describe.skipIf(!certificate)('the early connection', () => {
   });
 
   test('refused: the first question opens its own', async () => {
-    const free = await freePort();
+    const before = await serve(() => undefined);
+    await before.close();
+    const free = Number(new URL(before.origin).port);
     const handler = await coldStart({ ATLAS_BASE_URL: `https://localhost:${free}/api/atlas/v1.0` });
     // The refusal is there before the server is.
     const probe = connect(free, 'localhost');

@@ -1,0 +1,203 @@
+/** `npm start` with each option, on machines of many kinds, and until its end. */
+
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { type AddressInfo, connect, createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { delimiter, join } from 'node:path';
+import { promisify } from 'node:util';
+import playwright from 'playwright-core';
+import { beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import { demoGroupId, demoIds } from '../../embedded/demo-migrations.ts';
+import { serve } from '../../embedded/http-server.ts';
+import { commandsIn, root, start, untilReady } from '../support/npm-start.ts';
+
+const run = async (command: string) =>
+  (await promisify(execFile)('sh', ['-c', command.replace('curl ', 'curl -sS ')])).stdout;
+
+async function takePort() {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  onTestFinished(() => void server.close());
+  return (server.address() as AddressInfo).port;
+}
+
+describe('as npm runs it, in a shell', () => {
+  let npm: ReturnType<typeof spawn>;
+  let running: Awaited<ReturnType<typeof untilReady>>;
+  beforeAll(async () => {
+    npm = spawn('npm', ['start', '--', '--port', '0', '--lambda-port', '0'], { cwd: root });
+    running = await untilReady(npm);
+  });
+
+  test('no request ends it, and neither does a client that goes away', async () => {
+    const { host, port } = new URL(running.http);
+    const command = commandsIn(running.output).find(({ comment }) => comment === 'AtlasTimedOut')?.command ?? '';
+    const question = new URL(command.replace('curl ', '')).pathname;
+    const raw = async (text: string) => {
+      const socket = connect(Number(port), '127.0.0.1');
+      await once(socket, 'connect');
+      socket.write(`${text}\r\nhost: ${host}\r\n\r\n`);
+      return socket;
+    };
+    const slow = await raw(`GET ${question} HTTP/1.1`);
+    slow.destroy();
+    const gone = Array.from({ length: 5 }, () => raw(`GET ${question.replace('504', '403')} HTTP/1.1`));
+    for (const socket of await Promise.all(gone)) socket.destroy();
+    (await raw('GET // HTTP/1.1')).destroy();
+    // This one takes as long as the abandoned question, which came before.
+    expect(JSON.parse(await run(command))).toMatchObject({ status: 504, code: 'AtlasTimedOut' });
+    expect((await fetch(`${running.http}/?x=1`)).status).toBe(200);
+    expect((await fetch(`${running.http}/openapi.json`, { method: 'HEAD' })).status).toBe(200);
+  });
+
+  const browser = ['chromium', 'chromium-browser', 'google-chrome']
+    .flatMap((name) => (process.env['PATH'] ?? '').split(delimiter).map((folder) => join(folder, name)))
+    .find((path) => existsSync(path));
+
+  describe.skipIf(!browser)('the reference in a browser (chromium or google-chrome)', () => {
+    test.each([
+      ['wide', 1280],
+      ['narrow', 360],
+    ])('%s: it loads without an error and without any other host, and a question can be tried', async (_, width) => {
+      const args = ['--no-sandbox', '--disable-gpu', '--disable-background-networking', '--disable-sync'];
+      const chromium = await playwright.chromium.launch({ executablePath: browser ?? '', args });
+      try {
+        const page = await chromium.newPage({ viewport: { width, height: 900 } });
+        const errors: string[] = [];
+        const hosts = new Set<string>();
+        page.on('pageerror', ({ message }) => errors.push(message));
+        page.on('console', (message) => message.type() === 'error' && errors.push(message.text()));
+        page.on('request', (request) => hosts.add(new URL(request.url()).origin));
+        const loaded = await page.goto(`${running.http}/`);
+        expect(loaded?.headers()['content-security-policy']).toMatch(/^default-src 'self';/);
+        await page.getByRole('button', { name: 'Execute' }).click();
+        const answer = page.locator('.live-responses-table .response');
+        await answer.waitFor();
+        expect(await answer.innerText()).toContain(`"id": "${demoIds.completes}"`);
+        expect(errors).toEqual([]);
+
+        await page.locator('.parameters select').nth(1).selectOption({ label: 'AtlasAccessDenied' });
+        await page.getByRole('button', { name: 'Execute' }).click();
+        await answer.getByText('203.0.113.7').first().waitFor();
+        expect([...hosts]).toEqual([running.http]);
+        expect(await page.evaluate('document.documentElement.scrollWidth <= window.innerWidth')).toBe(true);
+      } finally {
+        await chromium.close();
+      }
+    });
+  });
+
+  test('it ends when npm is killed: nothing listens any more', async () => {
+    const sockets = [running.http, running.invoke].map((origin) => connect(Number(new URL(origin).port), '127.0.0.1'));
+    await Promise.all(sockets.map((socket) => once(socket, 'connect')));
+    const closed = Promise.all(sockets.map((socket) => once(socket, 'close')));
+    npm.kill('SIGTERM');
+    await closed;
+  });
+});
+
+describe('where both ports are taken, the command that would work', () => {
+  let running: Awaited<ReturnType<typeof start>>;
+
+  test('keeps the other options', async () => {
+    const [port, lambdaPort] = [await takePort(), await takePort()];
+    const other = ['--challenge', 'op', '--freshness', '5'];
+    const refused = await start(['--port', String(port), ...other, '--lambda-port', String(lambdaPort)]);
+    expect(refused.child.exitCode).toBe(1);
+    expect(refused.output).toContain(`Port ${port} is taken by another program. Port ${lambdaPort} is taken by`);
+    const [, command = ''] = /This command would work: npm start -- (.*)$/m.exec(refused.output) ?? [];
+    expect(command).toMatch(/^--challenge op --freshness 5 --port \d+ --lambda-port \d+$/);
+    expect(command).not.toContain(String(port));
+    expect(command).not.toContain(String(lambdaPort));
+    // Other tests may take these ports meanwhile.
+    running = await start(command.replace(/port \d+/g, 'port 0').split(' '));
+    expect(running.output).toContain('(challenge: op)');
+    expect(running.output).toContain('log lines follow');
+  });
+
+  test('--freshness shares answers: callers at once are one question to Atlas', async () => {
+    const { output } = running;
+    expect(output).toMatch(/embedded DynamoDB +http:\/\/127\.0\.0\.1:\d+ \(answers are shared for 5 s\)/);
+    const [, before = '', twenty = '', after = ''] =
+      /Twenty callers at once.*?\n\n +(.*)\n +(.*)\n +(.*)\n/.exec(output) ?? [];
+    expect(JSON.parse(await run(before))).toMatchObject({ requests: 0 });
+    // Each is an environment of its own, which takes long to load.
+    expect(await run(twenty.replace('seq 20', 'seq 5'))).toBe(`${'200 '.repeat(5)}\n`);
+    expect(JSON.parse(await run(after))).toMatchObject({ authenticated: 1 });
+  });
+});
+
+test('it ends when the reader of its output goes away: without a stack trace', async () => {
+  const command = 'node scripts/start.ts --port 0 --lambda-port 0 | head -1';
+  const { stdout, stderr } = await promisify(execFile)('sh', ['-c', command], {
+    cwd: root,
+    env: { ...process.env, PATH: `${join(root, 'node_modules/.bin')}:${process.env['PATH']}` },
+  });
+  expect({ stdout, stderr }).toEqual({ stdout: expect.stringMatching(/^Everything is embedded.*\n$/), stderr: '' });
+});
+
+test.each([
+  [['--freshness', '61'], '--freshness must be a whole number from 0 to 60.'],
+  [['--challenge', 'none'], 'Unknown challenge "none".'],
+  [['4000'], 'Unknown argument "4000".'],
+  [['--port', '3100', '--lambda-port', '3100'], 'must be two ports'],
+  [['--nonsense'], "Unknown option '--nonsense'"],
+])('%j is refused with the usage', async (args, message) => {
+  const { child, output } = await start(args);
+  expect(child.exitCode).toBe(2);
+  expect(output).toContain(message);
+  expect(output).toContain('Usage: npm start');
+});
+
+test('a variable of the function that is not valid is named, and nothing else is shown', async () => {
+  const { child, output } = await start([], { ATLAS_TIMEOUT_MS: 'soon' });
+  expect(child.exitCode).toBe(1);
+  expect(output).toMatch(/is needed\.\nThis function's environment is not valid: ATLAS_TIMEOUT_MS must be .*\.\n$/);
+});
+
+test('what serverless refuses ends it', async () => {
+  const { child, output } = await start([], { ATLAS_SECRET_ID: 'not a name', AWS_REGION: 'us-east-1' });
+  expect(child.exitCode).toBe(1);
+  expect(output).toContain('atlasSecretId must be the name or ARN of a secret');
+});
+
+test('with a secret of AWS, the region is that of the SDK, and must be named', async () => {
+  const { child, output } = await start([], { ATLAS_SECRET_ID: 'atlas/real', HOME: '/dev/null/home' });
+  expect(child.exitCode).toBe(1);
+  expect(output).toBe('Name the region of the secret: set AWS_REGION.\n');
+});
+
+test('with a secret of AWS, the region of the profile is used at every door', async () => {
+  const regions: (string | undefined)[] = [];
+  const secretsManager = await serve((request, response) => {
+    regions.push(/\/\d{8}\/([\w-]+)\/secretsmanager\//.exec(request.headers.authorization ?? '')?.[1]);
+    response.writeHead(400).end('{"__type":"ResourceNotFoundException"}');
+  });
+  onTestFinished(secretsManager.close);
+  const home = mkdtempSync(join(tmpdir(), 'atlas-live-migration-'));
+  onTestFinished(() => rmSync(home, { recursive: true }));
+  const profile = ['region = eu-central-1', 'aws_access_key_id = local', 'aws_secret_access_key = local'];
+  writeFileSync(join(home, 'config'), ['[profile team]', ...profile, ''].join('\n'));
+  const { output, http, invoke } = await start([], {
+    ATLAS_SECRET_ID: 'arn:aws:secretsmanager:eu-central-1:123456789012:secret:real-abcdef',
+    AWS_PROFILE: 'team',
+    AWS_CONFIG_FILE: join(home, 'config'),
+    AWS_ENDPOINT_URL_SECRETS_MANAGER: secretsManager.origin,
+    // As in the network of a company.
+    NO_PROXY: '10.0.0.0/8,.corp.example.com',
+  });
+  expect(output).toMatch(/^REAL services: .* the secret arn:\S+ in eu-central-1 .*\n/);
+  expect(output).not.toContain('embedded');
+  const ids = { groupId: demoGroupId, liveMigrationId: demoIds.completes };
+  const answers = [
+    await fetch(`${http}/groups/${ids.groupId}/liveMigrations/${ids.liveMigrationId}`),
+    await fetch(`${invoke}/2015-03-31/functions/getLiveMigration/invocations`, {
+      method: 'POST',
+      body: JSON.stringify(ids),
+    }),
+  ];
+  for (const answer of answers) expect(await answer.text()).toContain('SecretInvalid');
+  expect(new Set(regions)).toEqual(new Set(['eu-central-1']));
+});

@@ -1,0 +1,54 @@
+/** `npm start` in a process of its own, on ports that are free. It ends with the tests of the file at the latest. */
+
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { join } from 'node:path';
+import { afterAll } from 'vitest';
+
+export const root = join(import.meta.dirname, '../..');
+const running: ChildProcess[] = [];
+
+afterAll(async () => {
+  for (const child of running) {
+    if (child.exitCode !== null || child.signalCode !== null) continue;
+    child.kill('SIGKILL');
+    await once(child, 'exit');
+  }
+});
+
+/** @returns what it has printed when it was ready or had ended, and the addresses in it */
+export async function start(args: string[] = [], environment: Record<string, string> = {}) {
+  const { PATH = '', NODE_COMPILE_CACHE = '' } = process.env;
+  // As package.json starts it. Of an option that is given twice, the last one counts.
+  const program = ['--import', './scripts/installed.js', 'scripts/start.ts', '--port', '0', '--lambda-port', '0'];
+  const child = spawn(process.execPath, [...program, ...args], {
+    cwd: root,
+    env: { PATH, NODE_COMPILE_CACHE, ...environment },
+  });
+  return { child, ...(await untilReady(child)) };
+}
+
+export async function untilReady(child: ChildProcess) {
+  running.push(child);
+  let output = '';
+  await new Promise<void>((resolve) => {
+    for (const stream of [child.stdout, child.stderr]) {
+      stream?.on('data', (chunk) => {
+        output += chunk;
+        if (output.includes('log lines follow')) resolve();
+      });
+    }
+    child.on('close', () => resolve());
+  });
+  const addressOf = (name: string) => new RegExp(`${name} +(http://\\S+)\n`).exec(output)?.[1] ?? '';
+  return { output, http: addressOf('HTTP API'), invoke: addressOf('Lambda invoke endpoint') };
+}
+
+/** @returns the commands that it printed, under the last comment before them */
+export const commandsIn = (output: string) =>
+  [...output.matchAll(/# (.*)\n((?: {2}curl .*\n)+)/g)].flatMap(([, comment = '', commands = '']) =>
+    commands
+      .trim()
+      .split('\n')
+      .map((command) => ({ comment, command: command.trim() })),
+  );
