@@ -3,42 +3,72 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
-import { beforeEach, describe, expect, onTestFinished, test } from 'vitest';
+import { text } from 'node:stream/consumers';
+import { beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { serve } from '../embedded/http-server.ts';
 import { failureNames, kindOf } from '../lib/core/failure.ts';
+import { askDeployed, type Question, Trouble } from '../scripts/ask-deployed.ts';
 import { startGateway } from './support/gateway.ts';
 import { allIsWell, document, groupId, liveMigrationId } from './support/harness.ts';
 
 beforeEach(allIsWell);
 
-async function smoke(args: string[], environment: Record<string, string | undefined> = {}) {
-  const child = spawn(process.execPath, ['scripts/smoke.ts', ...args], {
-    cwd: join(import.meta.dirname, '..'),
-    env: { ...process.env, AWS_EC2_METADATA_DISABLED: 'true', ...environment },
-  });
-  let [out, err] = ['', ''];
-  child.stdout.on('data', (chunk) => {
-    out += chunk;
-  });
-  child.stderr.on('data', (chunk) => {
-    err += chunk;
-  });
-  const [code] = await once(child, 'close');
-  return { code, out, err };
+async function cloudFormation(status: number, xml: string) {
+  const server = await serve((_request, response) =>
+    response.writeHead(status, { 'content-type': 'text/xml' }).end(xml),
+  );
+  onTestFinished(server.close);
+  vi.stubEnv('AWS_ENDPOINT_URL_CLOUDFORMATION', server.origin);
 }
 
-const ids = [groupId, liveMigrationId];
+const error = (code: string, message: string) =>
+  `<ErrorResponse><Error><Type>Sender</Type><Code>${code}</Code><Message>${message}</Message></Error><RequestId>r</RequestId></ErrorResponse>`;
+const noStack = error('ValidationError', 'Stack with id atlas-live-migration-prod does not exist');
 
-test('it prints the answer, and the request was signed', async () => {
-  const { url, signatures } = await startGateway({ status: 200, body: document });
-  const { code, out } = await smoke([...ids, '--url', url]);
-  expect({ code, out }).toEqual({
-    code: 0,
-    out: expect.stringContaining('✓ The live migration is WORKING: lag 42 s, ready for cutover false.'),
+describe('the program', () => {
+  async function smoke(...args: string[]) {
+    const child = spawn(process.execPath, ['scripts/smoke.ts', ...args], { cwd: join(import.meta.dirname, '..') });
+    const [out, err, [code]] = await Promise.all([text(child.stdout), text(child.stderr), once(child, 'close')]);
+    return { code, out, err };
+  }
+  const ids = [groupId, liveMigrationId];
+
+  test('prints the answer, and the request was signed', async () => {
+    const { url, signatures } = await startGateway({ status: 200, body: document });
+    const { code, out } = await smoke(...ids, '--url', url);
+    expect({ code, out }).toEqual({
+      code: 0,
+      out: `✓ The live migration is WORKING: lag 42 s, ready for cutover false.\n${JSON.stringify(document, null, 2)}\n`,
+    });
+    expect(signatures).toHaveLength(1);
+    expect(signatures[0]?.[0]).toBe(signatures[0]?.[1]);
   });
-  expect(signatures).toHaveLength(1);
-  expect(signatures[0]?.[0]).toBe(signatures[0]?.[1]);
+
+  test('ends with exit code 1 where something is wrong', async () => {
+    await cloudFormation(400, noStack);
+    expect(await smoke(...ids, '--stage', 'prod', '--region', 'eu-central-1')).toEqual({
+      code: 1,
+      out: '',
+      err: '✗ There is no stack atlas-live-migration-prod in eu-central-1.\n  Deploy it first, or name another --stage or --region.\n',
+    });
+  });
+
+  test('ends with exit code 2 and the usage where it is called in a wrong way', async () => {
+    expect(await smoke(...ids, '--url', 'nothing')).toMatchObject({
+      code: 2,
+      err: expect.stringMatching(/^Usage: npm run smoke .*\n\n--url must be a URL\.\n$/s),
+    });
+  });
 });
+
+const ask = (options: Partial<Question>) =>
+  askDeployed({ stage: 'prod', region: 'us-east-1', groupId, liveMigrationId, ...options });
+
+async function troubleOf(options: Partial<Question>): Promise<string> {
+  const error = await ask(options).catch((error) => error);
+  expect(error).toBeInstanceOf(Trouble);
+  return error.message;
+}
 
 describe('each failure has its advice', () => {
   test.each(failureNames)('%s', async (name) => {
@@ -47,9 +77,7 @@ describe('each failure has its advice', () => {
       status,
       body: { code: name, detail: 'What happened.', requestId: 'r' },
     });
-    const { code, err } = await smoke([...ids, '--url', url]);
-    expect(code).toBe(1);
-    expect(err).toMatch(new RegExp(`^✗ ${name}: What happened\\.\\n  .{20,}\\n  request id r\\n$`));
+    expect(await troubleOf({ url })).toMatch(new RegExp(`^${name}: What happened\\.\\n  .{20,}\\n  request id r$`));
   });
 });
 
@@ -80,7 +108,7 @@ test.each([
   [200, {}, 'is it this API?'],
 ])('a %i of the gateway is explained', async (status, body, words) => {
   const { url } = await startGateway({ status, body });
-  expect(await smoke([...ids, '--url', url])).toMatchObject({ code: 1, err: expect.stringContaining(words) });
+  expect(await troubleOf({ url })).toContain(words);
 });
 
 test('a token is sent instead of a signature', async () => {
@@ -90,7 +118,7 @@ test('a token is sent instead of a signature', async () => {
     response.end(JSON.stringify(document));
   });
   onTestFinished(api.close);
-  expect(await smoke([...ids, '--url', api.origin, '--token', 'j.w.t'])).toMatchObject({ code: 0 });
+  expect(await ask({ url: api.origin, token: 'j.w.t' })).toContain('✓');
   expect(seen).toEqual(['Bearer j.w.t']);
 });
 
@@ -99,41 +127,21 @@ test.each([
   [403, { message: 'Forbidden' }],
 ])('where a token is refused (%i), the token is blamed', async (status, body) => {
   const { url } = await startGateway({ status, body });
-  expect(await smoke([...ids, '--url', url, '--token', 'j.w.t'])).toMatchObject({
-    code: 1,
-    err: expect.stringMatching(/refuses the token.*\n.*one of the scopes/),
-  });
+  expect(await troubleOf({ url, token: 'j.w.t' })).toMatch(/refuses the token.*\n.*one of the scopes/);
 });
 
-test('no credentials: exit code 1, and the error says so', async () => {
-  const none = {
-    AWS_ACCESS_KEY_ID: undefined,
-    AWS_SECRET_ACCESS_KEY: undefined,
-    AWS_SESSION_TOKEN: undefined,
-    HOME: '/nonexistent',
-  };
-  expect(await smoke([...ids, '--url', 'http://127.0.0.1:1'], none)).toMatchObject({
-    code: 1,
-    err: expect.stringContaining('No AWS credentials were found.'),
-  });
+test('that there are no credentials is said', async () => {
+  for (const name of ['AWS_ACCESS_KEY_ID', 'AWS_SECRET_ACCESS_KEY', 'AWS_SESSION_TOKEN']) vi.stubEnv(name, undefined);
+  vi.stubEnv('AWS_EC2_METADATA_DISABLED', 'true');
+  vi.stubEnv('HOME', '/nonexistent');
+  expect(await troubleOf({ url: 'http://127.0.0.1:1' })).toContain('No AWS credentials were found.');
 });
 
-test('no server at that address: exit code 1, with the address', async () => {
-  expect(await smoke([...ids, '--url', 'http://127.0.0.1:1'])).toMatchObject({
-    code: 1,
-    err: expect.stringContaining('Nothing answers at http://127.0.0.1:1.'),
-  });
+test('that no server is at that address is said, with the address', async () => {
+  expect(await troubleOf({ url: 'http://127.0.0.1:1' })).toContain('Nothing answers at http://127.0.0.1:1.');
 });
 
 describe('the address is looked up by the stage', () => {
-  async function cloudFormation(status: number, xml: string) {
-    const server = await serve((_request, response) =>
-      response.writeHead(status, { 'content-type': 'text/xml' }).end(xml),
-    );
-    onTestFinished(server.close);
-    return { AWS_ENDPOINT_URL_CLOUDFORMATION: server.origin };
-  }
-
   const stackWith = (key: string, value: string) => {
     const output = `<member><OutputKey>${key}</OutputKey><OutputValue>${value}</OutputValue></member>`;
     return `<DescribeStacksResponse><DescribeStacksResult><Stacks><member><StackName>s</StackName><CreationTime>2026-01-01T00:00:00Z</CreationTime><StackStatus>CREATE_COMPLETE</StackStatus><Outputs>${output}</Outputs></member></Stacks></DescribeStacksResult></DescribeStacksResponse>`;
@@ -147,39 +155,21 @@ describe('the address is looked up by the stage', () => {
       response.end(JSON.stringify(document));
     });
     onTestFinished(api.close);
-    const environment = await cloudFormation(200, stackWith('ApiUrl', `${api.origin}${stage}`));
-    expect(await smoke([...ids, '--stage', 'prod'], environment)).toMatchObject({ code: 0 });
+    await cloudFormation(200, stackWith('ApiUrl', `${api.origin}${stage}`));
+    expect(await ask({})).toContain('✓');
     expect(paths).toEqual([`${stage}/groups/${groupId}/liveMigrations/${liveMigrationId}`]);
   });
 
   test('a stack without an API is not mistaken for a missing one', async () => {
-    const environment = await cloudFormation(200, stackWith('GetLiveMigrationArn', 'arn:x'));
-    expect(await smoke([...ids, '--stage', 'prod'], environment)).toMatchObject({
-      code: 1,
-      err: expect.stringMatching(/has no output ApiUrl\.\n.*With api=none, there is no API/),
-    });
+    await cloudFormation(200, stackWith('GetLiveMigrationArn', 'arn:x'));
+    expect(await troubleOf({})).toMatch(/has no output ApiUrl\.\n.*With api=none, there is no API/);
   });
 
   test.each([
-    [
-      'ValidationError',
-      'Stack with id atlas-live-migration-prod does not exist',
-      400,
-      'There is no stack atlas-live-migration-prod in us-east-1.',
-    ],
-    ['AccessDenied', 'not authorized', 403, 'Your identity needs cloudformation:DescribeStacks'],
-  ])('%s: %s is explained', async (code, message, status, words) => {
-    const xml = `<ErrorResponse><Error><Type>Sender</Type><Code>${code}</Code><Message>${message}</Message></Error><RequestId>r</RequestId></ErrorResponse>`;
-    expect(await smoke([...ids, '--stage', 'prod'], await cloudFormation(status, xml))).toMatchObject({
-      code: 1,
-      err: expect.stringContaining(words),
-    });
+    [400, noStack, 'There is no stack atlas-live-migration-prod in us-east-1.'],
+    [403, error('AccessDenied', 'not authorized'), 'Your identity needs cloudformation:DescribeStacks'],
+  ])('a %i of CloudFormation is explained', async (status, xml, words) => {
+    await cloudFormation(status, xml);
+    expect(await troubleOf({})).toContain(words);
   });
 });
-
-test.each([[[]], [[groupId]], [['--nonsense']], [[...ids, '--url', 'nothing']]])(
-  '%j ends with exit code 2 and the usage',
-  async (args) => {
-    expect(await smoke(args)).toMatchObject({ code: 2, err: expect.stringContaining('Usage: npm run smoke') });
-  },
-);

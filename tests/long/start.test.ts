@@ -138,19 +138,6 @@ test('it ends when the reader of its output goes away: without a stack trace', a
   expect({ stdout, stderr }).toEqual({ stdout: expect.stringMatching(/^Everything is embedded.*\n$/), stderr: '' });
 });
 
-test.each([
-  [['--freshness', '61'], '--freshness must be a whole number from 0 to 60.'],
-  [['--challenge', 'none'], 'Unknown challenge "none".'],
-  [['4000'], 'Unknown argument "4000".'],
-  [['--port', '3100', '--lambda-port', '3100'], 'must be two ports'],
-  [['--nonsense'], "Unknown option '--nonsense'"],
-])('%j is refused with the usage', async (args, message) => {
-  const { child, output } = await start(args);
-  expect(child.exitCode).toBe(2);
-  expect(output).toContain(message);
-  expect(output).toContain('Usage: npm start');
-});
-
 test('a variable of the function that is not valid is named, and nothing else is shown', async () => {
   const { child, output } = await start([], { ATLAS_TIMEOUT_MS: 'soon' });
   expect(child.exitCode).toBe(1);

@@ -1,0 +1,173 @@
+/** Asks a deployed API for one live migration, and explains each thing that may be wrong with it. */
+
+import { CloudFormationClient, DescribeStacksCommand } from '@aws-sdk/client-cloudformation';
+import { fromNodeProviderChain } from '@aws-sdk/credential-providers';
+import { AwsClient } from 'aws4fetch';
+import type { FailureName, LiveMigration, Problem } from '#contract';
+
+export type Question = {
+  stage: string;
+  region: string;
+  /** The API's address; without it, the stack of the stage is asked. */
+  url?: string | undefined;
+  /** A JWT, instead of a signature. */
+  token?: string | undefined;
+  groupId: string;
+  liveMigrationId: string;
+};
+
+type Answer = Partial<LiveMigration> & Partial<Omit<Problem, 'status'>> & { message?: string; Message?: string };
+
+/** What is wrong, and on the next lines what to do. */
+export class Trouble extends Error {
+  constructor(what: string, ...more: string[]) {
+    super([what, ...more].join('\n  '));
+  }
+}
+
+/** What to do about each failure; docs/operate.md tells more. */
+const advice: Record<FailureName, string> = {
+  InvalidRequest: 'Check both ids: they are 24 hexadecimal digits in lower case.',
+  ProjectNotFound: 'Check GROUP_ID: it is the id of the project, which Atlas shows in the project settings.',
+  LiveMigrationNotFound: 'Everything works up to Atlas. Check LIVE_MIGRATION_ID: it must be of this project.',
+  AtlasAccessDenied:
+    'The key is good. Allow the address that the detail names in the API access list of the key, or give the key the role Organization Member.',
+  AtlasCredentialsRejected: 'The key in the secret is wrong or was deleted: put a valid one into the secret.',
+  AtlasRateLimited: 'Everything works up to Atlas. Ask again later.',
+  AtlasUnavailable: 'Atlas is down, or the function cannot reach it: in a VPC, it needs a NAT gateway.',
+  AtlasTimedOut: 'Atlas is slow, or the function cannot reach it: in a VPC, it needs a NAT gateway.',
+  AtlasUnexpectedAnswer:
+    'Check atlasBaseUrl, or baseUrl in the secret: it must be the one of the Atlas Administration API.',
+  SecretUnavailable: 'The function cannot reach Secrets Manager: in a VPC, it needs a NAT gateway or an endpoint.',
+  SecretInvalid: 'Check the parameters atlasSecretId and kmsKeyArn, and the JSON in the secret.',
+  InternalError: 'Look at the log line of the function.',
+};
+
+const credentials = async () =>
+  fromNodeProviderChain()().catch(() => {
+    throw new Trouble(
+      'No AWS credentials were found.',
+      'Sign in (aws sso login, aws configure), or set AWS_PROFILE or AWS_ACCESS_KEY_ID.',
+    );
+  });
+
+/** Explains an error of CloudFormation, and what to do. */
+function refusal(
+  { name, message, $metadata }: Error & { $metadata?: { httpStatusCode?: number } },
+  stack: string,
+  region: string,
+): Trouble {
+  if (message.includes('does not exist')) {
+    return new Trouble(
+      `There is no stack ${stack} in ${region}.`,
+      'Deploy it first, or name another --stage or --region.',
+    );
+  }
+  return $metadata?.httpStatusCode
+    ? new Trouble(
+        `CloudFormation refuses to describe the stack ${stack} (${name}).`,
+        'Your identity needs cloudformation:DescribeStacks; or give the address with --url.',
+      )
+    : new Trouble(
+        `CloudFormation cannot be reached (${name}).`,
+        'Check the network and the region; or give the address with --url.',
+      );
+}
+
+async function lookUpUrl({ stage, region }: Question): Promise<string> {
+  const StackName = `atlas-live-migration-${stage}`;
+  const client = new CloudFormationClient({ region, credentials: await credentials() });
+  const { Stacks } = await client.send(new DescribeStacksCommand({ StackName })).catch((error) => {
+    throw refusal(error, StackName, region);
+  });
+  const found = Stacks?.[0]?.Outputs?.find(({ OutputKey }) => OutputKey === 'ApiUrl')?.OutputValue;
+  if (found) return found;
+  throw new Trouble(
+    `The stack ${StackName} has no output ApiUrl.`,
+    'With api=none, there is no API: invoke the function. Otherwise, deploy the stack again with this serverless.yml.',
+  );
+}
+
+async function ask(apiUrl: string, { region, token, groupId, liveMigrationId }: Question): Promise<Response> {
+  const target = `${apiUrl}/groups/${groupId}/liveMigrations/${liveMigrationId}`;
+  if (token) return fetch(target, { headers: { authorization: `Bearer ${token}` } });
+  const aws = new AwsClient({ ...(await credentials()), service: 'execute-api', region, retries: 0 });
+  return aws.fetch(target);
+}
+
+/**
+ * @returns what to print of the answer
+ * @throws Trouble
+ */
+export async function askDeployed(question: Question): Promise<string> {
+  const { url, token, groupId } = question;
+  const apiUrl = (url ?? (await lookUpUrl(question))).replace(/\/+$/, '');
+  const response = await ask(apiUrl, question).catch((error) => {
+    if (error instanceof Trouble) throw error;
+    throw new Trouble(
+      `Nothing answers at ${apiUrl}.`,
+      'Check the address, and the network route from this machine. A private API answers only from inside its VPCs.',
+    );
+  });
+  const parsed = (await response.json().catch(() => ({}))) as Answer;
+  // API Gateway writes it both ways.
+  const answer = { message: parsed.Message, ...parsed };
+
+  if (response.ok && answer.id) {
+    const { status, lagTimeSeconds = null, readyForCutover } = answer;
+    const lag = lagTimeSeconds === null ? 'not known' : `${lagTimeSeconds} s`;
+    return `✓ The live migration is ${status}: lag ${lag}, ready for cutover ${readyForCutover ?? 'not known'}.\n${JSON.stringify(answer, null, 2)}`;
+  }
+  if (answer.code) {
+    throw new Trouble(`${answer.code}: ${answer.detail}`, advice[answer.code], `request id ${answer.requestId}`);
+  }
+  if (answer.message?.includes('explicit deny') && !answer.message.includes('identity-based')) {
+    throw new Trouble(
+      `The resource policy of the API refuses this request (${response.status}: ${answer.message}).`,
+      'A private API answers only through the VPC endpoints in vpcEndpointIds: ask from a machine inside their VPCs.',
+    );
+  }
+  if (token && [401, 403].includes(response.status)) {
+    throw new Trouble(
+      `API Gateway refuses the token (${response.status}: ${answer.message ?? 'no message'}).`,
+      'It must be a JWT of the issuer, the audience and one of the scopes that this API was deployed with, and not expired.',
+    );
+  }
+  if (response.status === 401) {
+    throw new Trouble(
+      'API Gateway does not accept the JWT (401).',
+      'This API wants a JWT of the issuer and audience that it was deployed with: --token.',
+    );
+  }
+  if (response.status === 404 || answer.message === 'Missing Authentication Token') {
+    // A REST API says the latter.
+    throw new Trouble(
+      'API Gateway has no such route.',
+      'Check the address: is it this API, with its stage where it has one?',
+    );
+  }
+  if (/security token|Credential should be scoped|Signature/.test(answer.message ?? '')) {
+    throw new Trouble(
+      `AWS does not accept the signature (${response.status}: ${answer.message}).`,
+      'Sign in again, name the region of the API with --region, and check the clock of this machine.',
+    );
+  }
+  if (response.status === 403) {
+    throw new Trouble(
+      `API Gateway refuses your AWS identity (403: ${answer.message ?? 'no message'}).`,
+      `It needs execute-api:Invoke on GET /groups/${groupId}/liveMigrations/*.`,
+    );
+  }
+  if (response.status === 429) {
+    throw new Trouble(
+      'API Gateway throttles (429).',
+      'Ask again, or raise the parameters throttlingRate and throttlingBurst.',
+    );
+  }
+  throw new Trouble(
+    `The API answered ${response.status} without a failure code of this service.`,
+    response.status < 500
+      ? 'Check the address: is it this API?'
+      : 'The function did not start: look at its log for an invalid environment variable.',
+  );
+}
