@@ -3,13 +3,9 @@
  * deployed. The progress goes to standard error, the documents at the end to standard output.
  */
 
-import { InvokeCommand, LambdaClient } from '@aws-sdk/client-lambda';
-import type { LiveMigration, WaitInput } from '#contract';
 import { anotherDemoId, demoGroupId, demoIds } from '../embedded/demo-migrations.ts';
-import { functionName } from '../embedded/lambda-invoke.ts';
-import { TaskError } from '../embedded/step-functions.ts';
-import { createWaiting, type Entry } from '../embedded/waiting.ts';
 import { readCommandLine } from './command-line.ts';
+import { createFollower, type Following, NotReached } from './follow.ts';
 import { createDisplay } from './wait-display.ts';
 
 const usage = `Usage: npm run wait -- [ID ...] [options]
@@ -24,14 +20,8 @@ const usage = `Usage: npm run wait -- [ID ...] [options]
 Exit codes: 0 succeeded, 1 a failure of the adapter, 2 wrong usage, 3 failed, 4 expired, 5 given up, 130 interrupted;
 with several live migrations, their highest code.`;
 
-const exitCodes: Record<string, number> = {
-  LiveMigrationFailed: 3,
-  LiveMigrationExpired: 4,
-  LiveMigrationWaitTimedOut: 5,
-};
-
 const text = { type: 'string' } as const;
-const { ids, isDemo, input, endpoint, stage, region } = readCommandLine(
+const { isDemo, ...options } = readCommandLine(
   usage,
   {
     'group-id': text,
@@ -68,140 +58,32 @@ const { ids, isDemo, input, endpoint, stage, region } = readCommandLine(
     named.delete(groupId);
     if (stage && named.size === 0) throw new Error('An ID is needed with --stage.');
     const isDemo = named.size === 0;
-    const input = {
+    const input: Following['input'] = {
       groupId,
       until,
       pollSeconds: whole('poll-seconds', 3600, stage ? 60 : 2),
       giveUpAfterSeconds: whole('give-up-after-seconds', 7_776_000, stage ? 5_184_000 : 86_400),
-    } satisfies Omit<WaitInput, 'liveMigrationId'>;
+    };
     return { ids: isDemo ? [anotherDemoId(demoIds.completes)] : [...named], isDemo, input, endpoint, stage, region };
   },
 );
 
-const deployedName = stage ? `atlas-live-migration-${stage}-${functionName}` : functionName;
-const lambda = new LambdaClient(
-  stage
-    ? { region }
-    : {
-        endpoint,
-        region: 'us-east-1',
-        credentials: { accessKeyId: 'local', secretAccessKey: 'local' },
-        maxAttempts: 1,
-        // What AWS settings of this machine would else ask for.
-        useFipsEndpoint: false,
-        useDualstackEndpoint: false,
-      },
-);
-
-type LambdaError = Error & { code?: string; $metadata?: { httpStatusCode?: number } };
-
-/** Explains why an invocation did not reach the function, and what to do. */
-function whyNot({ name, code, $metadata }: LambdaError): string {
-  const status = $metadata?.httpStatusCode;
-  if (!stage) {
-    return status
-      ? `There is no Lambda invoke endpoint at ${endpoint}.`
-      : `Nothing answers at ${endpoint}. Is npm start running?`;
-  }
-  if (name === 'ResourceNotFoundException')
-    return `There is no function ${deployedName} in ${region}. Deploy it first, or name another --stage or --region.`;
-  if (name === 'AccessDeniedException')
-    return `AWS refuses the invocation. Your identity needs lambda:InvokeFunction on ${deployedName}.`;
-  if (name === 'CredentialsProviderError')
-    return 'No AWS credentials were found. Sign in (aws sso login, aws configure), or set AWS_PROFILE.';
-  if (status === 403) return `AWS does not accept your credentials (${name}). Sign in again.`;
-  if (status === 429) return `Lambda throttles ${deployedName}. The command tries again.`;
-  if (status) return `Lambda does not invoke ${deployedName} (${status} ${name}). The command tries again.`;
-  return `Lambda can't be reached in ${region} (${code ?? name}). Check the network and the region.`;
-}
-
+const { ids } = options;
 const display = createDisplay(ids);
-const documents = new Map<string, unknown>();
-
-function printDocuments() {
-  for (const id of ids) if (documents.has(id)) console.log(JSON.stringify(documents.get(id)));
-}
-
-function parse(text: string) {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return null;
-  }
-}
-
-let wasReached = false;
-/** @throws TaskError, as Step Functions sees what went wrong */
-async function invoke(payload: unknown): Promise<LiveMigration | null> {
-  const command = new InvokeCommand({ FunctionName: deployedName, Payload: JSON.stringify(payload) });
-  const { FunctionError, Payload } = await lambda.send(command).catch((error: LambdaError) => {
-    const status = error.$metadata?.httpStatusCode ?? 0;
-    const isPassing = stage && (status === 429 || status >= 500);
-    // If the first invocation fails, there is nothing to wait for. A later failure may be temporary.
-    if (!wasReached && !isPassing) {
-      display.say(whyNot(error));
-      process.exit(1);
-    }
-    // As Step Functions names them.
-    const name = status ? error.name : 'SdkClientException';
-    throw new TaskError(`Lambda.${name}`, JSON.stringify({ errorMessage: whyNot(error) }));
-  });
-  wasReached = true;
-  const answer = parse(Buffer.from(Payload ?? []).toString());
-  if (!FunctionError) return answer;
-  const { errorType = 'Lambda.Unknown', errorMessage = 'The function failed without an error message.' } = answer ?? {};
-  throw new TaskError(errorType, JSON.stringify({ ...answer, errorMessage }));
-}
-
-type Outcome = { label: string; exitCode: number };
-
-async function follow(liveMigrationId: string): Promise<Outcome> {
-  const { startWait, stop } = createWaiting({
-    async invoke(payload) {
-      const document = await invoke(payload).catch((error: TaskError) => {
-        display.failed(liveMigrationId, error.name, JSON.parse(error.message).errorMessage);
-        throw error;
-      });
-      // The state machine asks again where it is no document.
-      if (typeof document?.status === 'string') display.answered(liveMigrationId, document);
-      else display.failed(liveMigrationId, 'NoDocument', 'The answer of the function is not a live migration.');
-      return document;
-    },
-    putEvent({ Detail }: Entry) {
-      if ('previousStatus' in Detail) display.changed(liveMigrationId, Detail);
-      else display.say(`ready for cutover: ${Detail.hoursLeft} hours left at most`, liveMigrationId);
-    },
-  });
-  try {
-    const document = await startWait({ ...input, liveMigrationId }).result;
-    documents.set(liveMigrationId, document);
-    return { label: document.terminal ? document.status : 'ready for cutover', exitCode: 0 };
-  } catch (error) {
-    const { name, message } = error as Error;
-    // The cause is the document where the migration is over, and else what went wrong.
-    const cause = message.startsWith('{') ? JSON.parse(message) : { errorMessage: message };
-    if (cause.errorMessage === undefined) {
-      documents.set(liveMigrationId, cause);
-      return { label: cause.status, exitCode: exitCodes[name] ?? 1 };
-    }
-    display.failed(liveMigrationId, name, cause.errorMessage);
-    return { label: name, exitCode: exitCodes[name] ?? 1 };
-  } finally {
-    // A reminder would wait for days.
-    stop();
-  }
-}
+const follower = createFollower(options, display);
 
 process.on('SIGINT', () => {
   display.end(`interrupted; ${ids.length > 1 ? 'the migrations themselves go' : 'the migration itself goes'} on`);
-  printDocuments();
+  process.stdout.write(follower.documents());
   process.exit(130);
 });
 
 if (isDemo) display.say(`A demo migration begins: ${ids[0]}. It lasts two minutes.`);
-const outcomes = await Promise.all(ids.map(follow));
-const labels = outcomes.map(({ label }) => label);
-const counts = [...new Set(labels)].map((label) => `${labels.filter((other) => other === label).length} ${label}`);
-display.end(`${ids.length === 1 ? '1 live migration' : `${ids.length} live migrations`}: ${counts.join(', ')}`);
-printDocuments();
-process.exitCode = Math.max(...outcomes.map(({ exitCode }) => exitCode));
+try {
+  process.exitCode = await follower.run();
+  process.stdout.write(follower.documents());
+} catch (error) {
+  if (!(error instanceof NotReached)) throw error;
+  display.say(error.message);
+  process.exit(1);
+}

@@ -1,16 +1,18 @@
 /** `npm run wait`: what it shows, and what its exit codes tell a script. */
 
-import { type ChildProcess, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { request as httpRequest } from 'node:http';
 import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
 import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { atlasError } from '../embedded/atlas.ts';
-import { demoProjects } from '../embedded/demo-migrations.ts';
 import { type Served, serve } from '../embedded/http-server.ts';
 import { startInvokeEndpoint } from '../embedded/lambda-invoke.ts';
+import { createFollower, type Following, NotReached } from '../scripts/follow.ts';
 import { createDisplay } from '../scripts/wait-display.ts';
 import { allIsWell, atlas, coldStart, groupId, liveMigrationId } from './support/harness.ts';
+import { virtualClock } from './support/virtual-clock.ts';
 
 let endpoint: Served;
 beforeAll(async () => {
@@ -28,30 +30,6 @@ const atlasSays = (...answers: object[]) => {
   });
 };
 
-function start(
-  args: string[],
-  environment: Record<string, string> = {},
-): ChildProcess & { text: { out: string; err: string } } {
-  const child = spawn(process.execPath, ['scripts/wait.ts', ...args], {
-    cwd: join(import.meta.dirname, '..'),
-    env: { PATH: process.env['PATH'], ...environment },
-  });
-  const text = { out: '', err: '' };
-  child.stdout.on('data', (chunk) => {
-    text.out += chunk;
-  });
-  child.stderr.on('data', (chunk) => {
-    text.err += chunk;
-  });
-  return Object.assign(child, { text });
-}
-
-async function wait(...args: string[]) {
-  const child = start([liveMigrationId, '--poll-seconds', '1', '--endpoint', endpoint.origin, ...args]);
-  const [code] = await once(child, 'close');
-  return { code, ...child.text };
-}
-
 /** The lines without their times. */
 const linesOf = (text: string) =>
   text
@@ -59,44 +37,94 @@ const linesOf = (text: string) =>
     .split('\n')
     .map((line) => line.replace(/^\d+:\d\d /, ''));
 
-test('success is 0: in a pipe a line for each change, and the document alone on standard output', async () => {
-  atlasSays(
-    { status: 'NEW' },
-    { status: 'NEW' },
-    { status: 'WORKING', lagTimeSeconds: 7, readyForCutover: true },
-    { status: 'COMPLETE' },
-  );
-  const { code, out, err } = await wait();
-  expect(code).toBe(0);
-  expect(out.endsWith('}\n')).toBe(true);
-  expect(JSON.parse(out)).toMatchObject({ id: liveMigrationId, status: 'COMPLETE' });
-  expect(linesOf(err)).toEqual([
-    `${liveMigrationId} NEW, lag -, ready: -`,
-    `${liveMigrationId} WORKING, lag 7 s, ready: 120 h left`,
-    `${liveMigrationId} COMPLETE, lag -, ready: -`,
-    '1 live migration: 1 COMPLETE',
-  ]);
+describe('the program', () => {
+  async function wait(...args: string[]) {
+    const child = spawn(process.execPath, ['scripts/wait.ts', '--endpoint', endpoint.origin, ...args], {
+      cwd: join(import.meta.dirname, '..'),
+    });
+    const [out, err, [code]] = await Promise.all([text(child.stdout), text(child.stderr), once(child, 'close')]);
+    return { code, out, err };
+  }
+
+  test('success is 0: in a pipe a line for each change, and the document alone on standard output', async () => {
+    atlasSays(
+      { status: 'NEW' },
+      { status: 'NEW' },
+      { status: 'WORKING', lagTimeSeconds: 7, readyForCutover: true },
+      { status: 'COMPLETE' },
+    );
+    const { code, out, err } = await wait(liveMigrationId, '--poll-seconds', '1');
+    expect(code).toBe(0);
+    expect(out.endsWith('}\n')).toBe(true);
+    expect(JSON.parse(out)).toMatchObject({ id: liveMigrationId, status: 'COMPLETE' });
+    expect(linesOf(err)).toEqual([
+      `${liveMigrationId} NEW, lag -, ready: -`,
+      `${liveMigrationId} WORKING, lag 7 s, ready: 120 h left`,
+      `${liveMigrationId} COMPLETE, lag -, ready: -`,
+      '1 live migration: 1 COMPLETE',
+    ]);
+  });
+
+  test('several are followed at once, after their project: the documents in the order asked, one a line, and the highest of the exit codes', async () => {
+    const [first, second, third] = ['1', '2', '3'].map((digit) => digit.repeat(24)) as [string, string, string];
+    const says: Record<string, string> = { [first]: 'EXPIRED', [second]: 'COMPLETE', [third]: 'FAILED' };
+    atlas.projects = {
+      [groupId]: (id) => {
+        const status = says[id];
+        return status ? () => ({ _id: id, status }) : undefined;
+      },
+    };
+    const { code, out, err } = await wait(groupId, first, second, third, first);
+    expect(code).toBe(4);
+    const documents = out
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line));
+    expect(documents.map(({ id, status }) => [id, status])).toEqual(Object.entries(says));
+    expect(linesOf(err).at(-1)).toBe('3 live migrations: 1 EXPIRED, 1 COMPLETE, 1 FAILED');
+  });
+
+  test('no server is 1, and says what to do', async () => {
+    expect(await wait(liveMigrationId, '--endpoint', 'http://127.0.0.1:1')).toEqual({
+      code: 1,
+      out: '',
+      err: '0:00 Nothing answers at http://127.0.0.1:1. Is npm start running?\n',
+    });
+  });
+
+  test('wrong usage is 2, and the last line names the field', async () => {
+    const { code, err } = await wait('x');
+    expect(code).toBe(2);
+    expect(err).toContain('Usage: npm run wait');
+    expect(linesOf(err).at(-1)).toBe('ID "x" must be 24 hexadecimal digits in lower case.');
+  });
 });
 
-test('several are followed at once: the documents in the order asked, one a line, and the highest of the exit codes', async () => {
-  const [first, second, third] = ['1', '2', '3'].map((digit) => digit.repeat(24)) as [string, string, string];
-  const says: Record<string, string> = { [first]: 'EXPIRED', [second]: 'COMPLETE', [third]: 'FAILED' };
-  atlas.projects = {
-    [groupId]: (id) => {
-      const status = says[id];
-      return status ? () => ({ _id: id, status }) : undefined;
+/** As the program, but in the process of the tests, and in virtual time. */
+async function wait({
+  input,
+  ...options
+}: Partial<Omit<Following, 'input'>> & { input?: Partial<Following['input']> } = {}) {
+  let err = '';
+  const display = createDisplay([liveMigrationId], {
+    write(text: string) {
+      err += text;
     },
-  };
-  const child = start([first, second, third, first, '--endpoint', endpoint.origin]);
-  const [code] = await once(child, 'close');
-  expect(code).toBe(4);
-  const documents = child.text.out
-    .trimEnd()
-    .split('\n')
-    .map((line) => JSON.parse(line));
-  expect(documents.map(({ id, status }) => [id, status])).toEqual(Object.entries(says));
-  expect(linesOf(child.text.err).at(-1)).toBe('3 live migrations: 1 EXPIRED, 1 COMPLETE, 1 FAILED');
-});
+  } as never);
+  const { run, documents } = createFollower(
+    {
+      ids: [liveMigrationId],
+      input: { groupId, until: 'TERMINAL', pollSeconds: 2, giveUpAfterSeconds: 86_400, ...input },
+      endpoint: endpoint.origin,
+      stage: undefined,
+      region: 'us-east-1',
+      ...options,
+    },
+    display,
+    virtualClock(),
+  );
+  return { code: await run(), out: documents(), lines: linesOf(err) };
+}
 
 test('a failure is said once, and again only after an answer or another failure', async () => {
   const working = { status: 200, body: { _id: liveMigrationId, status: 'WORKING' } };
@@ -105,9 +133,9 @@ test('a failure is said once, and again only after an answer or another failure'
   const another = atlasError(501, null);
   const replies = [working, failing, failing, another, another, working, failing, complete];
   atlas.reply = (_request, count) => replies[Math.min(count, replies.length) - 1];
-  const { code, err } = await wait();
+  const { code, lines } = await wait();
   expect(code).toBe(0);
-  expect(linesOf(err).map((line) => line.replace(`${liveMigrationId} `, '').split(/[,:]/)[0])).toEqual([
+  expect(lines.map((line) => line.replace(`${liveMigrationId} `, '').split(/[,:]/)[0])).toEqual([
     'WORKING',
     'AtlasAccessDenied',
     'AtlasUnavailable',
@@ -119,34 +147,11 @@ test('a failure is said once, and again only after an answer or another failure'
   ]);
 });
 
-test('without ids, a demo migration of npm start begins; and another one, when it is run again', async () => {
-  atlas.projects = demoProjects;
-  const follow = async () => {
-    const child = start(['--poll-seconds', '1', '--give-up-after-seconds', '1', '--endpoint', endpoint.origin]);
-    const [code] = await once(child, 'close');
-    expect(code).toBe(5);
-    const [first, second] = linesOf(child.text.err);
-    expect(second).toMatch(/^\w{24} NEW, /);
-    return /^A demo migration begins: (\w{24})\. It lasts two minutes\.$/.exec(first ?? '')?.[1];
-  };
-  const [one, other] = [await follow(), await follow()];
-  expect(one).toMatch(/^[0-9a-f]{24}$/);
-  expect(other).toMatch(/^[0-9a-f]{24}$/);
-  expect(other).not.toBe(one);
-});
-
-test('the project may stand before them', async () => {
-  atlasSays({ status: 'COMPLETE' });
-  const child = start([groupId, liveMigrationId, '--endpoint', endpoint.origin]);
-  expect((await once(child, 'close'))[0]).toBe(0);
-  expect(linesOf(child.text.err).at(-1)).toBe('1 live migration: 1 COMPLETE');
-});
-
 test('ready for cutover is 0 where that was waited for', async () => {
   atlasSays({ status: 'WORKING', readyForCutover: true });
-  const { code, err } = await wait('--until', 'READY_FOR_CUTOVER');
+  const { code, lines } = await wait({ input: { until: 'READY_FOR_CUTOVER' } });
   expect(code).toBe(0);
-  expect(linesOf(err).at(-1)).toBe('1 live migration: 1 ready for cutover');
+  expect(lines.at(-1)).toBe('1 live migration: 1 ready for cutover');
 });
 
 test.each([
@@ -154,93 +159,79 @@ test.each([
   ['EXPIRED', 4],
 ])('%s ends with exit code %i and the document', async (status, expected) => {
   atlasSays({ status });
-  const { code, out, err } = await wait();
+  const { code, out, lines } = await wait();
   expect(code).toBe(expected);
   expect(JSON.parse(out)).toMatchObject({ status });
-  expect(linesOf(err).at(-1)).toBe(`1 live migration: 1 ${status}`);
+  expect(lines.at(-1)).toBe(`1 live migration: 1 ${status}`);
 });
 
 test('giving up is 5', async () => {
   atlasSays({ status: 'WORKING' });
-  expect(await wait('--give-up-after-seconds', '1')).toMatchObject({
-    code: 5,
-    out: '',
-    err: expect.stringContaining('LiveMigrationWaitTimedOut'),
-  });
+  const { code, out, lines } = await wait({ input: { giveUpAfterSeconds: 60 } });
+  expect({ code, out }).toEqual({ code: 5, out: '' });
+  expect(lines.join('\n')).toContain('LiveMigrationWaitTimedOut');
 });
 
 test('a failure of the adapter is 1, under its own name', async () => {
   atlas.projects = {};
-  expect(await wait()).toMatchObject({
-    code: 1,
-    out: '',
-    err: expect.stringContaining('ProjectNotFound: Atlas does not know project'),
-  });
+  const { code, out, lines } = await wait();
+  expect({ code, out }).toEqual({ code: 1, out: '' });
+  expect(lines.join('\n')).toContain('ProjectNotFound: Atlas does not know project');
 });
 
-test('no server is 1, and says what to do', async () => {
-  expect(await wait('--endpoint', 'http://127.0.0.1:1')).toMatchObject({
-    code: 1,
-    err: expect.stringContaining('Is npm start running?'),
+/** Lambda as it answers each time; where that says nothing, the function is asked. */
+async function lambdaThat(answer: (count: number, ...args: Parameters<Parameters<typeof serve>[0]>) => boolean) {
+  let count = 0;
+  const served = await serve((request, response) => {
+    count += 1;
+    if (answer(count, request, response)) return;
+    const forwarded = httpRequest(`${endpoint.origin}${request.url}`, { method: 'POST' }, (answer) => {
+      response.writeHead(answer.statusCode ?? 0, answer.rawHeaders);
+      answer.pipe(response);
+    });
+    request.pipe(forwarded);
   });
-});
+  onTestFinished(served.close);
+  return served.origin;
+}
 
 test('npm start may end and begin again meanwhile', async () => {
-  atlasSays({ status: 'WORKING' });
-  const handler = await coldStart();
-  const first = await startInvokeEndpoint(handler);
-  const child = start([liveMigrationId, '--poll-seconds', '1', '--endpoint', first.origin]);
-  const says = (words: string) => expect.poll(() => child.text.err, { timeout: 20_000 }).toContain(words);
-  await says('WORKING');
-  await first.close();
-  await says('Lambda.SdkClientException: Nothing answers at');
-  const again = await startInvokeEndpoint(handler, Number(new URL(first.origin).port));
-  await says('answers again');
-  atlas.reply = () => ({ status: 200, body: { _id: liveMigrationId, status: 'COMPLETE' } });
-  const [code] = await once(child, 'close');
-  await again.close();
+  atlasSays({ status: 'WORKING' }, { status: 'COMPLETE' });
+  const lambda = await lambdaThat((count, request) => {
+    const isAway = count === 2 || count === 3;
+    if (isAway) request.socket.destroy();
+    return isAway;
+  });
+  const { code, lines } = await wait({ endpoint: lambda });
   expect(code).toBe(0);
+  expect(lines.slice(1, 3)).toEqual([
+    expect.stringContaining(`Lambda.SdkClientException: Nothing answers at ${lambda}`),
+    `${liveMigrationId} answers again`,
+  ]);
 });
 
 test.each(['', 'null', '<h1>', '[]'])('an answer that is no document leads to the next poll: "%s"', async (odd) => {
-  let count = 0;
-  const server = await serve((_, response) => {
-    count += 1;
-    response.end(count === 2 ? odd : JSON.stringify({ id: liveMigrationId, status: count < 4 ? 'NEW' : 'COMPLETE' }));
+  atlasSays({ status: 'NEW' }, { status: 'COMPLETE' });
+  const lambda = await lambdaThat((count, _request, response) => {
+    if (count === 2) response.end(odd);
+    return count === 2;
   });
-  const { code, err } = await wait('--endpoint', server.origin);
-  await server.close();
+  const { code, lines } = await wait({ endpoint: lambda });
   expect(code).toBe(0);
-  expect(err).toContain('NoDocument');
+  expect(lines.join('\n')).toContain('NoDocument');
 });
 
-test('Ctrl-C is 130', async () => {
-  atlasSays({ status: 'WORKING' });
-  const child = start([liveMigrationId, '--endpoint', endpoint.origin]);
-  await once(child.stderr ?? child, 'data');
-  child.kill('SIGINT');
-  const [code] = await once(child, 'close');
-  expect(code).toBe(130);
-  expect(child.text.err).toContain('interrupted; the migration itself goes on');
-});
-
-test('another server is 1, and says so', async () => {
-  expect(await wait('--endpoint', atlas.origin)).toMatchObject({
-    code: 1,
-    err: expect.stringContaining('no Lambda invoke endpoint'),
-  });
+test('another server is not mistaken for Lambda', async () => {
+  await expect(wait({ endpoint: atlas.origin })).rejects.toEqual(
+    new NotReached(`There is no Lambda invoke endpoint at ${atlas.origin}.`),
+  );
 });
 
 describe('deployed ones (--stage), by direct invocation', () => {
-  const follow = async (lambda: string, ...args: string[]) => {
-    const child = start(['--stage', 'prod', '--group-id', groupId, liveMigrationId, ...args], {
-      AWS_ENDPOINT_URL_LAMBDA: lambda,
-      AWS_ACCESS_KEY_ID: 'AKIATEST',
-      AWS_SECRET_ACCESS_KEY: 'test',
-      AWS_MAX_ATTEMPTS: '1',
-    });
-    const [code] = await once(child, 'close');
-    return { code, ...child.text };
+  const follow = (lambda: string, options: Partial<Following> = {}) => {
+    vi.stubEnv('AWS_ENDPOINT_URL_LAMBDA', lambda);
+    vi.stubEnv('AWS_MAX_ATTEMPTS', '1');
+    return wait({ stage: 'prod', ...options });
   };
 
   test('are followed as those of npm start', async () => {
@@ -264,74 +255,36 @@ describe('deployed ones (--stage), by direct invocation', () => {
     ['ExpiredTokenException', 403, 'AWS does not accept your credentials (ExpiredTokenException). Sign in again.'],
   ])('%s at the first question ends it with what to do', async (name, status, sentence) => {
     const asked: string[] = [];
-    const aws = await serve((request, response) => {
+    const lambda = await lambdaThat((_count, request, response) => {
       asked.push(request.url ?? '', /\/([\w-]+)\/lambda\//.exec(request.headers.authorization ?? '')?.[1] ?? '');
       response.writeHead(status, { 'x-amzn-errortype': name, 'content-type': 'application/json' }).end('{}');
+      return true;
     });
-    const { code, out, err } = await follow(aws.origin, '--region', 'eu-central-1');
-    await aws.close();
-    expect({ code, out, lines: linesOf(err) }).toEqual({
-      code: 1,
-      out: '',
-      lines: [expect.stringContaining(sentence)],
-    });
+    const error = await follow(lambda, { region: 'eu-central-1' }).catch((error) => error);
+    expect(error).toBeInstanceOf(NotReached);
+    expect(error.message).toContain(sentence);
     const path = '/2015-03-31/functions/atlas-live-migration-prod-getLiveMigration/invocations';
     expect(asked).toEqual([path, 'eu-central-1']);
   });
 
   test('no network is said, and no credentials', async () => {
-    expect((await follow('http://127.0.0.1:1')).err).toContain("Lambda can't be reached in us-east-1 (");
-    const child = start(['--stage', 'prod', '--group-id', groupId, liveMigrationId], {
-      HOME: '/dev/null/home',
-      AWS_EC2_METADATA_DISABLED: 'true',
-    });
-    expect((await once(child, 'close'))[0]).toBe(1);
-    expect(child.text.err).toContain('No AWS credentials were found. Sign in');
+    await expect(follow('http://127.0.0.1:1')).rejects.toThrow("Lambda can't be reached in us-east-1 (");
+    for (const name of ['AWS_ACCESS_KEY_ID', 'AWS_SECRET_ACCESS_KEY']) vi.stubEnv(name, undefined);
+    vi.stubEnv('HOME', '/dev/null/home');
+    vi.stubEnv('AWS_EC2_METADATA_DISABLED', 'true');
+    await expect(follow('http://127.0.0.1:1')).rejects.toThrow('No AWS credentials were found. Sign in');
   });
 
   test('what Lambda itself refuses for a while does not end it', async () => {
     atlasSays({ status: 'COMPLETE' });
-    let count = 0;
-    const busy = await serve((request, response) => {
-      count += 1;
-      if (count === 1) {
-        response.writeHead(429, { 'x-amzn-errortype': 'TooManyRequestsException' }).end('{}');
-        return;
-      }
-      const forwarded = httpRequest(`${endpoint.origin}${request.url}`, { method: 'POST' }, (answer) => {
-        response.writeHead(answer.statusCode ?? 0, answer.rawHeaders);
-        answer.pipe(response);
-      });
-      request.pipe(forwarded);
+    const busy = await lambdaThat((count, _request, response) => {
+      if (count === 1) response.writeHead(429, { 'x-amzn-errortype': 'TooManyRequestsException' }).end('{}');
+      return count === 1;
     });
-    const { code, err } = await follow(busy.origin, '--poll-seconds', '1');
-    await busy.close();
+    const { code, lines } = await follow(busy);
     expect(code).toBe(0);
-    expect(linesOf(err)[0]).toContain('Lambda.TooManyRequestsException: Lambda throttles');
+    expect(lines[0]).toContain('Lambda.TooManyRequestsException: Lambda throttles');
   });
-});
-
-test.each([
-  [['x'], 'ID "x" must be 24 hexadecimal digits in lower case.'],
-  [[liveMigrationId.toUpperCase()], `ID "${liveMigrationId.toUpperCase()}" must be`],
-  [['--nonsense'], "Unknown option '--nonsense'."],
-  [['--group-id', 'x'], '--group-id must be 24 hexadecimal digits in lower case.'],
-  [['--poll-seconds', '1.5'], '--poll-seconds must be a whole number from 1 to 3600.'],
-  [['--poll-seconds', '3601'], '--poll-seconds must be a whole number from 1 to 3600.'],
-  [['--give-up-after-seconds', '0'], '--give-up-after-seconds must be a whole number from 1 to 7776000.'],
-  [['--until', 'FOO'], '--until must be TERMINAL or READY_FOR_CUTOVER.'],
-  [['--endpoint', 'foo'], '--endpoint must be a URL.'],
-  [['--group-id', '--until', 'TERMINAL'], "Option '--group-id' argument is ambiguous."],
-  [['--stage', 'prod', '--endpoint', 'http://127.0.0.1:1'], '--endpoint is for npm start'],
-  [['--stage', 'a b'], '--stage must be the name of a stage.'],
-  [['--stage', 'prod', liveMigrationId], '--group-id is needed with --stage.'],
-  [['--stage', 'prod', '--group-id', groupId], 'An ID is needed with --stage.'],
-])('%j ends with exit code 2, and the last line names the field', async (args, sentence) => {
-  const child = start(args);
-  const [code] = await once(child, 'close');
-  expect(code).toBe(2);
-  expect(child.text.err).toContain('Usage: npm run wait');
-  expect(child.text.err.trimEnd().split('\n').at(-1)).toContain(sentence);
 });
 
 describe('on a terminal', () => {
