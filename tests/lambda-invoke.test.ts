@@ -1,10 +1,5 @@
 /** The local Invoke API, as the AWS SDK for another Lambda uses it. */
 
-import { execFile, spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { promisify } from 'node:util';
 import { InvokeCommand, type InvokeCommandInput, LambdaClient } from '@aws-sdk/client-lambda';
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { Served } from '../embedded/http-server.ts';
@@ -106,25 +101,6 @@ describe('the function is found by', () => {
   test.each(['forgetLiveMigration', 'getLiveMigrations'])('but not by %s', async (FunctionName) => {
     await expect(invoke({ FunctionName })).rejects.toMatchObject({ name: 'ResourceNotFoundException' });
   });
-});
-
-const cli = spawnSync('aws', ['--version'], { encoding: 'utf8' });
-
-test.skipIf(!cli.stdout)('the command of docs/callers.md gets the document, with the AWS CLI', async () => {
-  const page = readFileSync(new URL('../docs/callers.md', import.meta.url), 'utf8');
-  const [shown = ''] = /export AWS_ENDPOINT_URL.*?answer\.json/s.exec(page) ?? [];
-  const command = shown
-    .replaceAll('http://127.0.0.1:3002', endpoint.origin)
-    .replace('aws lambda', `aws --endpoint-url ${endpoint.origin} lambda`)
-    .replace(cli.stdout.startsWith('aws-cli/1') ? '--cli-binary-format raw-in-base64-out' : '', '');
-  const folder = mkdtempSync(join(tmpdir(), 'atlas-live-migration-'));
-  const { stdout } = await promisify(execFile)('sh', ['-c', command], {
-    cwd: folder,
-    env: { ...process.env, AWS_PROFILE: undefined, AWS_SESSION_TOKEN: undefined },
-  });
-  expect(JSON.parse(stdout)).toMatchObject({ StatusCode: 200, ExecutedVersion: '$LATEST' });
-  expect(JSON.parse(readFileSync(join(folder, 'answer.json'), 'utf8'))).toEqual(document);
-  rmSync(folder, { recursive: true });
 });
 
 test('DryRun does not call the function, and Event does not wait for it', async () => {
