@@ -1,6 +1,5 @@
 /** `npm run smoke`: asks a deployed API for one live migration, and says in plain words what is wrong where something is. */
 
-import { askDeployed, Trouble } from './ask-deployed.ts';
 import { readCommandLine, twoIds } from './command-line.ts';
 
 const usage = `Usage: npm run smoke -- --stage STAGE GROUP_ID LIVE_MIGRATION_ID [options]
@@ -23,6 +22,8 @@ const question = readCommandLine(
   },
 );
 
+// Loaded when the command line is right, since the SDK is large.
+const { askDeployed, Trouble } = await import('./ask-deployed.ts');
 try {
   console.log(await askDeployed(question));
 } catch (error) {

@@ -5,7 +5,7 @@
 
 import { anotherDemoId, demoGroupId, demoIds } from '../embedded/demo-migrations.ts';
 import { readCommandLine } from './command-line.ts';
-import { createFollower, type Following, NotReached } from './follow.ts';
+import type { Following } from './follow.ts';
 import { createDisplay } from './wait-display.ts';
 
 const usage = `Usage: npm run wait -- [ID ...] [options]
@@ -68,6 +68,8 @@ const { isDemo, ...options } = readCommandLine(
   },
 );
 
+// Loaded when the command line is right, since the SDK is large.
+const { createFollower, NotReached } = await import('./follow.ts');
 const { ids } = options;
 const display = createDisplay(ids);
 const follower = createFollower(options, display);
