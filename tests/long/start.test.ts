@@ -43,11 +43,12 @@ describe('as npm runs it, in a shell', () => {
     };
     const slow = await raw(`GET ${question} HTTP/1.1`);
     slow.destroy();
+    // This one takes as long as the abandoned question, which came before.
+    expect(JSON.parse(await run(command))).toMatchObject({ status: 504, code: 'AtlasTimedOut' });
+    // Afterwards, since each loads an environment of its own, and the function has its limits for the secret as well.
     const gone = Array.from({ length: 5 }, () => raw(`GET ${question.replace('504', '403')} HTTP/1.1`));
     for (const socket of await Promise.all(gone)) socket.destroy();
     (await raw('GET // HTTP/1.1')).destroy();
-    // This one takes as long as the abandoned question, which came before.
-    expect(JSON.parse(await run(command))).toMatchObject({ status: 504, code: 'AtlasTimedOut' });
     expect((await fetch(`${running.http}/?x=1`)).status).toBe(200);
     expect((await fetch(`${running.http}/openapi.json`, { method: 'HEAD' })).status).toBe(200);
   });
@@ -92,7 +93,10 @@ describe('as npm runs it, in a shell', () => {
   test('it ends when npm is killed: nothing listens any more', async () => {
     const sockets = [running.http, running.invoke].map((origin) => connect(Number(new URL(origin).port), '127.0.0.1'));
     await Promise.all(sockets.map((socket) => once(socket, 'connect')));
-    const closed = Promise.all(sockets.map((socket) => once(socket, 'close')));
+    // Whether with an error or without.
+    const closed = Promise.all(
+      sockets.map((socket) => new Promise((resolve) => socket.on('error', () => undefined).on('close', resolve))),
+    );
     npm.kill('SIGTERM');
     await closed;
   });
