@@ -5,7 +5,7 @@ import { existsSync } from 'node:fs';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import zlib from 'node:zlib';
-import { beforeEach, describe, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { FailureName } from '#contract';
 import { atlasError, type Reply } from '../embedded/atlas.ts';
 import { retryDelayMs } from '../lib/atlas/retry.ts';
@@ -459,6 +459,13 @@ describe('connections', () => {
 
 // The state of a process is read from /proc, which other systems do not have.
 describe.skipIf(!existsSync('/proc/self/stat'))('a frozen process', () => {
+  let environment: Awaited<ReturnType<typeof startFrozenProcess>>;
+  beforeAll(async () => {
+    allIsWell();
+    environment = await startFrozenProcess();
+  });
+  afterAll(() => environment.end());
+
   test.each<[string, number, 'live' | 'closed' | 'reset']>([
     ['one call, live connections', 1, 'live'],
     ['one call, closed connections', 1, 'closed'],
@@ -467,24 +474,19 @@ describe.skipIf(!existsSync('/proc/self/stat'))('a frozen process', () => {
     ['a burst of 12, closed connections', 12, 'closed'],
     ['a burst of 12, reset connections', 12, 'reset'],
   ])('%s: each call is answered after the thaw', async (_, burst, state) => {
-    const environment = await startFrozenProcess();
-    try {
-      for (let freeze = 0; freeze < 3; freeze += 1) {
-        expect(await environment.ask(burst)).toEqual(Array(burst).fill({ document }));
-        await environment.freeze();
-        const closed: Promise<unknown>[] = [];
-        atlas.eachConnection((socket) => {
-          if (state === 'live') return;
-          closed.push(once(socket, 'close'));
-          if (state === 'reset') socket.resetAndDestroy();
-          else socket.destroy();
-        });
-        await Promise.all(closed);
-        environment.thaw();
-        expect(await environment.ask(burst)).toEqual(Array(burst).fill({ document }));
-      }
-    } finally {
-      await environment.end();
+    for (let freeze = 0; freeze < 3; freeze += 1) {
+      expect(await environment.ask(burst)).toEqual(Array(burst).fill({ document }));
+      await environment.freeze();
+      const closed: Promise<unknown>[] = [];
+      atlas.eachConnection((socket) => {
+        if (state === 'live') return;
+        closed.push(once(socket, 'close'));
+        if (state === 'reset') socket.resetAndDestroy();
+        else socket.destroy();
+      });
+      await Promise.all(closed);
+      environment.thaw();
+      expect(await environment.ask(burst)).toEqual(Array(burst).fill({ document }));
     }
   });
 });
