@@ -10,7 +10,7 @@ export type HttpsProxy = {
   environment: { https_proxy: string; no_proxy: string };
 };
 
-const limits = {
+export const limits = {
   /** To connect to the proxy, and through it to the server, TLS included. */
   tunnelMs: 2000,
 };

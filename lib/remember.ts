@@ -1,6 +1,6 @@
 /** Memories of limited size. */
 
-const limits = {
+export const limits = {
   /** Entries kept at once, such as the secrets of projects or the answers about live migrations. */
   entries: 1000,
 };

@@ -176,7 +176,8 @@ describe.skipIf(!certificate)('the early connection', () => {
     const way = await startWay();
     way.intercept = (number) => number === 1;
     const output = captureOutput();
-    const handler = await coldStart({ ATLAS_BASE_URL: way.url, POWERTOOLS_LOG_LEVEL: 'INFO' });
+    const environment = { ATLAS_BASE_URL: way.url, POWERTOOLS_LOG_LEVEL: 'INFO' };
+    const handler = await coldStart(environment, { 'atlas/early-connection.ts': { connectMs: 50 } });
     expect(await ask(handler)).toEqual({ document });
     expect(way.connections).toHaveLength(2);
     expect(output.lines().at(-1)).toMatchObject({ attempts: 1, atlasRequests: 2 });

@@ -16,6 +16,7 @@ import {
   doorNames,
   doors,
   groupId,
+  hang,
   invokeDirectly,
   liveMigrationId,
   privateKey,
@@ -106,9 +107,11 @@ test('the log line says nothing of an answer before the last attempt, which got 
   let asked = 0;
   atlas.intercept = ({ headers }) => {
     if (headers.authorization) asked += 1;
-    return asked > 1;
+    return asked > 1 && hang(4000);
   };
-  await ask(await coldStart({ ATLAS_TIMEOUT_MS: '300' }));
+  const handler = await coldStart();
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] });
+  await ask(handler);
   expect(output.lines()).toMatchObject([{ outcome: 'AtlasTimedOut', attempts: 3 }]);
   expect(output.lines()[0]).not.toHaveProperty('atlasStatus');
   expect(output.lines()[0]).not.toHaveProperty('atlasErrorCode');
@@ -178,7 +181,7 @@ describe.each(doorNames)('no secret is shown through %s', (door) => {
       if (authorization) secrets.add(authorization).add(/response="(\w+)"/.exec(authorization)?.[1] ?? authorization);
       return intercept?.(request, response) ?? false;
     };
-    const handler = await coldStart({ ATLAS_TIMEOUT_MS: '300' });
+    const handler = await coldStart();
     const outcome = await doors[door](handler, name === 'InvalidRequest' ? { groupId: 'x' } : {});
     expect(outcome).toMatchObject({ failure: name });
     expect(output.lines()).toMatchObject([{ outcome: name }]);

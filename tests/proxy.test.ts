@@ -170,11 +170,12 @@ describe.skipIf(!certificate)('through a proxy', () => {
   });
 
   describe('a proxy that', () => {
-    const open = new Set<Socket>();
+    const closed: Promise<unknown>[] = [];
     /** A server that does with each connection what it is told. */
     async function serve(take: (socket: Socket) => void) {
       const server = createServer((socket) => {
-        open.add(socket.on('error', () => undefined).on('close', () => open.delete(socket)));
+        socket.on('error', () => undefined);
+        closed.push(new Promise((resolve) => socket.once('close', resolve)));
         socket.resume();
         take(socket);
       });
@@ -185,21 +186,22 @@ describe.skipIf(!certificate)('through a proxy', () => {
     }
     const drip = (socket: Socket) => {
       socket.write('HTTP/1.1 200 OK\r\n');
-      const drop = setInterval(() => socket.write('x: y\r\n'), 300);
+      const drop = setInterval(() => socket.write('x: y\r\n'), 10);
       socket.on('close', () => clearInterval(drop));
     };
     const password = 'PROXY-PASSWORD';
 
-    const faults: [string, () => Promise<string>, RegExp][] = [
+    const faults: [what: string, start: () => Promise<string>, reason: RegExp, limits?: Record<string, number>][] = [
       ['is not there', async () => '127.0.0.1:1', /ECONNREFUSED/],
       ['has a name that nobody knows', async () => 'proxy.invalid:3128', /ENOTFOUND/],
-      ['says nothing', () => serve(() => undefined), /not within 2000 ms/],
+      ['says nothing', () => serve(() => undefined), /not within 50 ms/, { tunnelMs: 50 }],
       [
         'says nothing after it has made a tunnel',
         () => serve((socket) => socket.write('HTTP/1.1 200 OK\r\n\r\n')),
-        /not within 2000 ms/,
+        /not within 50 ms/,
+        { tunnelMs: 50 },
       ],
-      ['drips', () => serve((socket) => drip(socket)), /not within 2000 ms/],
+      ['drips', () => serve((socket) => drip(socket)), /not within 50 ms/, { tunnelMs: 50 }],
       [
         'refuses and keeps the connection',
         () => serve((socket) => socket.write('HTTP/1.1 502 No\r\nContent-Length: 0\r\n\r\n')),
@@ -215,16 +217,16 @@ describe.skipIf(!certificate)('through a proxy', () => {
     test.each(faults)(
       '%s is named as the reason, for Atlas and for the secret, without its password',
       async (...fault) => {
-        const [, start, reason] = fault;
+        const [, start, reason, tunnel = {}] = fault;
+        const limits = { 'proxy.ts': tunnel };
         const output = captureOutput();
         vi.stubEnv('POWERTOOLS_LOG_LEVEL', 'TRACE');
         const host = await start();
         const environment = { HTTPS_PROXY: `http://user:${password}@${host}` };
         const beside = { AWS_ENDPOINT_URL_SECRETS_MANAGER: secretsManager.origin };
-        // Time for one attempt at a silent proxy, and not for three.
-        const fromAtlas = await ask(await coldStart({ ...environment, ...beside }), 'direct', {}, 2700);
+        const fromAtlas = await ask(await coldStart({ ...environment, ...beside }, limits));
         vi.stubEnv('AWS_ENDPOINT_URL_SECRETS_MANAGER', `https://${secretsHost}`);
-        const fromSecret = await ask(await coldStart(environment));
+        const fromSecret = await ask(await coldStart(environment, limits));
         for (const [outcome, failure] of [
           [fromAtlas, 'AtlasUnavailable'],
           [fromSecret, 'SecretUnavailable'],
@@ -236,7 +238,8 @@ describe.skipIf(!certificate)('through a proxy', () => {
         expect(told).toContain(liveMigrationId);
         expect(told).not.toContain(password);
         expect(told).not.toContain(Buffer.from(`user:${password}`).toString('base64'));
-        await vi.waitUntil(() => open.size === 0, { timeout: 20_000 });
+        // No connection is left open.
+        await Promise.all(closed.splice(0));
       },
     );
   });

@@ -18,12 +18,14 @@ import {
   coldStart,
   document,
   entity,
+  hang,
   liveMigrationId,
   type Outcome,
   privateKey,
   publicKey,
   secretId,
   secretsManager,
+  skipPauses,
 } from './support/harness.ts';
 
 beforeEach(allIsWell);
@@ -155,10 +157,10 @@ describe('time: the answer leaves before the function is ended', () => {
     test('for the secret', async () => {
       const hung = hangFirst();
       secretsManager.intercept = hung.isFirst;
-      // The SDK's time-outs stay real: else it would ask again.
-      const handler = await coldStart();
-      await hung.came;
       vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] });
+      // Else the SDK would ask again before.
+      const handler = await coldStart({}, { 'secret/secrets-manager.ts': { connectionMs: 60_000, requestMs: 60_000 } });
+      await hung.came;
       const early = ask(handler);
       await vi.advanceTimersByTimeAsync(500);
       const late = ask(handler);
@@ -250,12 +252,15 @@ describe('retries', () => {
   });
 
   test('a rate limit of a second is waited out', async () => {
+    const pauses = skipPauses();
     failing([{ ...atlasError(429, 'RATE_LIMITED'), headers: { 'retry-after': '1' } }]);
     expect(await ask(await coldStart())).toEqual({ document });
     expect(atlas.counters.authenticated).toBe(2);
+    expect(pauses).toEqual([1000]);
   });
 
   test('a rate limit is waited out once only, whatever the key', async () => {
+    const pauses = skipPauses();
     const limited: Reply = { ...atlasError(429, 'RATE_LIMITED'), headers: { 'retry-after': '1' } };
     atlas.reply = (_request, count) => {
       if (count !== 2) return limited;
@@ -265,12 +270,15 @@ describe('retries', () => {
     };
     expect(await ask(await coldStart())).toMatchObject({ failure: 'AtlasRateLimited' });
     expect(atlas.counters.authenticated).toBe(3);
+    expect(pauses).toEqual([1000]);
   });
 
   test('a rate limit is waited out once only', async () => {
+    const pauses = skipPauses();
     atlas.reply = () => ({ ...atlasError(429, 'RATE_LIMITED'), headers: { 'retry-after': '1' } });
     expect(await ask(await coldStart())).toMatchObject({ failure: 'AtlasRateLimited' });
     expect(atlas.counters.authenticated).toBe(2);
+    expect(pauses).toEqual([1000]);
   });
 
   const afterFailure = (name: FailureName, facts: FailureFacts = {}) => new Failure(name, '', facts);
@@ -306,12 +314,12 @@ describe('retries', () => {
   });
 
   test('an attempt that times out is made once more, on a new connection', async () => {
-    const handler = await coldStart({ ATLAS_TIMEOUT_MS: '300' });
+    const handler = await coldStart();
     await ask(handler);
-    let hung = 0;
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] });
     atlas.intercept = () => {
-      hung += 1;
-      return hung === 1;
+      atlas.intercept = undefined;
+      return hang(4000);
     };
     expect(await ask(handler)).toEqual({ document });
     expect(atlas.counters.connections).toBe(2);
@@ -319,8 +327,8 @@ describe('retries', () => {
 
   test('an attempt that times out is not made again without time for a whole one', async () => {
     atlas.intercept = () => true;
-    const handler = await coldStart({ ATLAS_TIMEOUT_MS: '300' });
-    expect(await ask(handler, 'direct', {}, 500 + 590)).toMatchObject({ failure: 'AtlasTimedOut' });
+    const handler = await coldStart({ ATLAS_TIMEOUT_MS: '100' });
+    expect(await ask(handler, 'direct', {}, 500 + 190)).toMatchObject({ failure: 'AtlasTimedOut' });
     expect(atlas.counters.requests).toBe(1);
   });
 });

@@ -21,6 +21,7 @@ import {
   publicKey,
   secretId,
   secretsManager,
+  skipPauses,
 } from './support/harness.ts';
 import { bringAbout } from './support/scenarios.ts';
 import { dynamoDB, environments, shareThroughNewTable } from './support/sharing.ts';
@@ -306,9 +307,8 @@ describe('a lease', () => {
     await age(60_000);
     await change({ leaseOwner: { S: 'dead' }, leaseUntil: { N: String(Date.now() + 4500) } });
     const answer = ask(await coldStart());
-    const { requests } = dynamoDB.counters;
     // A caller that waits reads the item over and over.
-    await vi.waitUntil(() => dynamoDB.counters.requests > requests + 2, { timeout: 20_000 });
+    await reads(3);
     expect(atlas.counters.authenticated).toBe(1);
     const end = vi.spyOn(Date, 'now').mockReturnValue(Date.now() + 4501);
     expect(await answer).toEqual({ document });
@@ -521,9 +521,9 @@ describe('a failure', () => {
   test('of an attempt that its own invocation cut short is not shared, not even in the same environment', async () => {
     const output = captureOutput();
     atlas.intercept = isQuestion;
-    const handler = await coldStart({ ATLAS_TIMEOUT_MS: '500' });
-    // Of 900 ms the function keeps 500 for its answer.
-    expect(await ask(handler, 'direct', {}, 900)).toMatchObject({ failure: 'AtlasTimedOut' });
+    const handler = await coldStart({ ATLAS_TIMEOUT_MS: '200' });
+    // Of 600 ms the function keeps 500 for its answer.
+    expect(await ask(handler, 'direct', {}, 600)).toMatchObject({ failure: 'AtlasTimedOut' });
     expect(await dynamoDB.items(table)).toEqual([]);
     expect(await ask(handler)).toMatchObject({ failure: 'AtlasTimedOut' });
     expect(output.lines().map((line) => line['attempts'])).toEqual([1, 2]);
@@ -553,12 +553,14 @@ describe('a failure', () => {
 });
 
 describe('a rate limit', () => {
+  beforeEach(() => vi.useFakeTimers({ toFake: ['Date'] }));
   const limited = (seconds: number) => ({
     ...atlasError(429, 'RATE_LIMITED'),
     headers: { 'retry-after': `${seconds}` },
   });
 
   test('is shared until its time is over, with the seconds that are left', async () => {
+    const pauses = skipPauses();
     atlas.reply = () => limited(60);
     const [one, other, third] = await environments(3);
     expect(await doors['http-api'](one)).toMatchObject({ http: { headers: { 'retry-after': '60' } } });
@@ -576,19 +578,23 @@ describe('a rate limit', () => {
     const { authenticated } = atlas.counters;
     atlas.reply = (_request, count) => (count === authenticated + 1 ? limited(1) : undefined);
     expect(await ask(third)).toEqual({ document });
+    expect(pauses).toEqual([1000]);
   });
 
   test('of which two seconds or less are left is waited out', async () => {
+    const pauses = skipPauses();
     atlas.reply = () => limited(60);
     const [one, other] = await environments(2);
     await ask(one);
-    await age(59_500);
+    await age(58_500);
     atlas.reply = undefined;
     expect(await ask(other)).toEqual({ document });
     expect(atlas.counters.authenticated).toBe(2);
+    expect(pauses).toEqual([2000]);
   });
 
   test('brings nothing of the attempts before it, when it is nearly over', async () => {
+    skipPauses();
     // One short limit, which was waited out, and a long one.
     atlas.reply = (_request, count) => limited(count === 1 ? 1 : 60);
     const [one, other] = await environments(2);
@@ -618,7 +624,7 @@ describe('the table', () => {
       return true;
     };
   };
-  const ways: Record<string, [() => unknown, string]> = {
+  const ways: Record<string, [arrange: () => unknown, name: string, limits?: Record<string, number>]> = {
     missing: [() => dynamoDB.client.send(new DeleteTableCommand({ TableName: table })), 'ResourceNotFoundException'],
     denied: [() => refuses('AccessDeniedException'), 'AccessDeniedException'],
     throttled: [() => refuses('ThrottlingException'), 'ThrottlingException'],
@@ -628,15 +634,17 @@ describe('the table', () => {
         dynamoDB.intercept = () => true;
       },
       'TimeoutError',
+      { attemptMs: 100 },
     ],
     'not there': [() => vi.stubEnv('AWS_ENDPOINT_URL_DYNAMODB', 'http://127.0.0.1:9'), 'ECONNREFUSED'],
   };
 
   test.each(Object.keys(ways))('that is %s fails no question, and is not used for a while', async (way) => {
     const output = captureOutput();
-    const [arrange, name] = ways[way] ?? [() => undefined, ''];
+    const [arrange, name, limits = {}] = ways[way] ?? [() => undefined, ''];
     await arrange();
-    const handler = await coldStart({ POWERTOOLS_METRICS_DISABLED: 'false', POWERTOOLS_DEV: 'false' });
+    const environment = { POWERTOOLS_METRICS_DISABLED: 'false', POWERTOOLS_DEV: 'false' };
+    const handler = await coldStart(environment, { 'sharing/table.ts': limits });
     expect(await ask(handler)).toEqual({ document });
     const { requests } = dynamoDB.counters;
     expect(await ask(handler)).toEqual({ document });
@@ -719,7 +727,7 @@ describe('the table', () => {
   });
 
   // Made when the test runs: an entry that is too old would be rejected for its age.
-  test.each<[string, () => string]>([
+  const broken: [string, () => string][] = [
     ['no JSON', () => '{'],
     ['nothing', () => ''],
     ['a list', () => '[]'],
@@ -738,15 +746,19 @@ describe('the table', () => {
     ['a rate limit without its seconds', () => failureEntry({ name: 'AtlasRateLimited' })],
     ['a rate limit of years', () => failureEntry({ name: 'AtlasRateLimited', retryAfterSeconds: 100_000_000 })],
     ['seconds of something else', () => failureEntry({ retryAfterSeconds: 5 })],
-  ])('whose entry holds %s is as if it held none', async (_, entry) => {
+  ];
+  test('whose entry holds anything else is as if it held none', async () => {
     await ask(await coldStart());
-    await change({ entry: { S: entry() } });
     const output = captureOutput();
-    expect(await ask(await coldStart())).toEqual({ document });
-    expect(output.lines()).toMatchObject([{ answerFrom: 'atlas' }]);
-    expect(output.lines()[0]).not.toHaveProperty('tableFailure');
-    expect(atlas.counters.authenticated).toBe(2);
-    expect((await onlyItem())['entry']?.S).toContain('"status":"WORKING"');
+    for (const [what, entry] of broken) {
+      await change({ entry: { S: entry() } });
+      expect(await ask(await coldStart()), what).toEqual({ document });
+      expect(output.lines().at(-1), what).toMatchObject({ answerFrom: 'atlas' });
+      expect(output.lines().at(-1), what).not.toHaveProperty('tableFailure');
+      expect((await onlyItem())['entry']?.S, what).toContain('"status":"WORKING"');
+    }
+    expect(output.lines()).toHaveLength(broken.length);
+    expect(atlas.counters.authenticated).toBe(1 + broken.length);
   });
 
   test.each<[string, Values]>([
@@ -780,11 +792,7 @@ describe('the table', () => {
           if (authorization) secrets.add(authorization).add(authorization.split(' ')[1] ?? authorization);
           return brought?.(request, response) ?? false;
         };
-        await ask(
-          await coldStart({ ATLAS_TIMEOUT_MS: '300' }),
-          'direct',
-          name === 'InvalidRequest' ? { groupId: 'x' } : {},
-        );
+        await ask(await coldStart(), 'direct', name === 'InvalidRequest' ? { groupId: 'x' } : {});
         vi.restoreAllMocks();
       }
     }

@@ -55,9 +55,9 @@ const tokenItem = async () => {
 
 test('cold environments ask for one token', async () => {
   const output = captureOutput();
-  await all(await environments(8));
+  await all(await environments(4));
   expect(atlas.counters.tokens).toBe(1);
-  await all(await environments(2));
+  await all(await environments(1));
   expect(atlas.counters.tokens).toBe(1);
   const asked = output.lines().map((line) => Number(line['tokenRequests']));
   expect(asked.reduce((sum, count) => sum + count)).toBe(1);
@@ -296,5 +296,6 @@ test.each<[string, () => void]>([
   ],
 ])('a table that %s costs no call, also in a short attempt', async (_, arrange) => {
   arrange();
-  await all(await environments(2, { ATLAS_TIMEOUT_MS: '1000' }));
+  const limits = { 'sharing/table.ts': { attemptMs: 100 } };
+  await all([await coldStart({ ATLAS_TIMEOUT_MS: '1000' }, limits), await coldStart({}, limits)]);
 });

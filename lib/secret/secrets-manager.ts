@@ -4,7 +4,7 @@ import { GetSecretValueCommand, SecretsManagerClient } from '@aws-sdk/client-sec
 import { Failure, nameOf } from '../core/failure.ts';
 import { type HttpsProxy, ProxyAgent, ProxyFailure } from '../proxy.ts';
 
-const limits = {
+export const limits = {
   attempts: 3,
   connectionMs: 1000,
   /** Through a proxy, the SDK counts the tunnel and the TLS in it as well: its limit must be above theirs. */

@@ -10,7 +10,7 @@ import { singleFlight } from '../single-flight.ts';
 import { within } from '../within.ts';
 import { type ReadSecretText, UnreadableSecret } from './secrets-manager.ts';
 
-const limits = {
+export const limits = {
   /** Secrets Manager takes about 20 ms. The limit of one read, and of a call without any credentials. */
   readMs: 3000,
   /** A call that still has old credentials waits less. */

@@ -13,7 +13,7 @@ import {
 import { type HttpsProxy, ProxyAgent } from '../proxy.ts';
 import type { Store } from './store.ts';
 
-const limits = {
+export const limits = {
   attempts: 2,
   /** The connection included, also through a proxy: a question must not wait for longer than its budget. */
   attemptMs: 1000,

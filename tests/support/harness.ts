@@ -1,10 +1,20 @@
 /**
  * The product as Lambda runs it, beside an embedded Atlas and Secrets Manager: the real handler with the real SDK and
  * real sockets. Tests set fields of the embedded servers and call through the doors.
+ *
+ * No test waits in real time for a limit of the product, and none depends on how fast the machine is:
+ *
+ * - What waits for a socket has a limit in the object `limits` of its file. `coldStart` sets it shorter, or longer, before
+ *   the function is loaded.
+ * - The pauses between attempts end at once after `skipPauses`, which tells how long they were.
+ * - Where only timers matter, `vi.useFakeTimers` moves them, but for the pauses.
+ * - Chance makes every back-off the shortest one, until a test draws otherwise.
  */
 
 import { readFileSync } from 'node:fs';
-import { expect, vi } from 'vitest';
+import { syncBuiltinESMExports } from 'node:module';
+import timers from 'node:timers/promises';
+import { expect, onTestFinished, vi } from 'vitest';
 import { startEmbeddedAtlas } from '../../embedded/atlas.ts';
 import { demoGroupId, demoIds } from '../../embedded/demo-migrations.ts';
 import { functionTimeoutMs, type LambdaHandler, lambdaContext } from '../../embedded/lambda-invoke.ts';
@@ -46,6 +56,7 @@ export const readEvent = (name: string): Record<string, unknown> =>
 export function allIsWell() {
   vi.unstubAllEnvs();
   vi.useRealTimers();
+  vi.spyOn(Math, 'random').mockReturnValue(0);
   atlas.reset();
   secretsManager.reset();
   atlas.keys[publicKey] = privateKey;
@@ -68,10 +79,50 @@ export function allIsWell() {
   }
 }
 
-/** A new execution environment: the function's modules are loaded anew, with the environment as it is now. */
-export async function coldStart(environment: Record<string, string> = {}): Promise<LambdaHandler> {
+/**
+ * Lets the pauses between attempts end at once, for environments that start from now on.
+ *
+ * @returns the milliseconds of each pause, as they come
+ */
+export function skipPauses(): number[] {
+  const pauses: number[] = [];
+  const pause = vi.spyOn(timers, 'setTimeout').mockImplementation(async (ms = 0, value) => {
+    pauses.push(ms);
+    return value as never;
+  });
+  // The product imports it by its name.
+  syncBuiltinESMExports();
+  onTestFinished(() => {
+    pause.mockRestore();
+    syncBuiltinESMExports();
+  });
+  return pauses;
+}
+
+/**
+ * For `intercept`, where `vi.useFakeTimers` is in force: the request hangs, and the time that it may take is over at once.
+ */
+export function hang(ms: number): true {
+  setImmediate(() => vi.advanceTimersByTime(ms));
+  return true;
+}
+
+/**
+ * A new execution environment: the function's modules are loaded anew, with the environment as it is now.
+ *
+ * @param limits other values in the object `limits` of a file, by the file's path in `lib/`
+ */
+export async function coldStart(
+  environment: Record<string, string> = {},
+  limits: Record<string, Record<string, number>> = {},
+): Promise<LambdaHandler> {
   for (const [name, value] of Object.entries(environment)) vi.stubEnv(name, value);
   vi.resetModules();
+  for (const [file, values] of Object.entries(limits)) {
+    const { limits: known } = await import(/* @vite-ignore */ new URL(`../../lib/${file}`, import.meta.url).href);
+    expect(Object.keys(known)).toEqual(expect.arrayContaining(Object.keys(values)));
+    Object.assign(known, values);
+  }
   const firstRead = secretsManager.nextRead();
   const { handler } = await import('../../functions/get-live-migration.ts');
   // A new environment reads the secret at once. Where a test ended before that read arrived, the next test would count it.

@@ -20,6 +20,7 @@ const scenarios: Record<FailureName, () => void> = {
   AtlasRateLimited: says({ ...atlasError(429, 'RATE_LIMITED'), headers: { 'retry-after': '60' } }),
   AtlasUnavailable: says({ status: 503, body: 'UPSTREAM-BODY' }),
   AtlasTimedOut: () => {
+    vi.stubEnv('ATLAS_TIMEOUT_MS', '100');
     atlas.intercept = (request) => request.headers.authorization !== undefined;
   },
   AtlasUnexpectedAnswer: says({ status: 200, body: '{"UPSTREAM-BODY": "' }),
@@ -37,5 +38,5 @@ const scenarios: Record<FailureName, () => void> = {
   },
 };
 
-/** Sets up the failure, after `allIsWell`; a bad request needs no set-up. */
+/** Sets up the failure, after `allIsWell` and before the cold start; a bad request needs no set-up. */
 export const bringAbout = (name: FailureName): void => scenarios[name]();
