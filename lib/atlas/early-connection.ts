@@ -8,7 +8,7 @@ import https from 'node:https';
 import { isIP, type Socket } from 'node:net';
 import type { Server } from './base-url.ts';
 
-export const limits = {
+const limits = {
   /** A connection that is not there by then is given up: the request that waits for it gets another one. */
   connectMs: 1000,
   /** Unused for this long, it is closed: the pool trusts no idle connection for longer either. */
