@@ -4,6 +4,7 @@ import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { createSharing, type Share } from '../lib/sharing/sharing.ts';
 import type { Entry, Store } from '../lib/sharing/store.ts';
+import { runs } from './support/runs.ts';
 
 // Time is the tests' own, so that minutes of waiting take none.
 beforeEach(() => {
@@ -139,7 +140,6 @@ const base = {
 };
 const aWork = fc.record({ ms: fc.integer({ min: 1, max: 3900 }), dies: fc.constant(false) });
 const noFailures = fc.constant<boolean[]>([false]);
-const runs = { numRuns: 300 };
 
 test('while the store works: one at a time, none too old, none too often, and everybody gets an answer', async () => {
   const all = fc.record({
@@ -161,7 +161,7 @@ test('while the store works: one at a time, none too old, none too often, and ev
         expect(from - (starts[at] ?? 0)).toBeGreaterThan(run.freshMs - 1000);
       }
     }),
-    runs,
+    runs(60),
   );
 });
 
@@ -181,7 +181,7 @@ test('where some die while they work: the others get an answer in their time, no
         expect(askedAt).toBeGreaterThanOrEqual(began - run.freshMs - 1000);
       }
     }),
-    runs,
+    runs(60),
   );
   expect(count).toBeGreaterThan(0);
 });
@@ -202,7 +202,7 @@ test('where the store fails now and then, or hangs: everybody gets an answer, no
         expect(askedAt).toBeGreaterThanOrEqual(began - run.freshMs - 1000);
       }
     }),
-    runs,
+    runs(60),
   );
 });
 

@@ -1,0 +1,8 @@
+/** How often a property is tried: each run tries other values. */
+
+import { expect } from 'vitest';
+
+/** @param short times in the short set; in the long one, ten times as many */
+export const runs = (short: number) => ({
+  numRuns: expect.getState().testPath?.includes('/tests/long/') ? 10 * short : short,
+});
