@@ -3,7 +3,7 @@
 import { createRequire } from 'node:module';
 import { type LambdaHandler, lambdaContext } from '../embedded/lambda-invoke.ts';
 
-export type Task = { name: 'load' | 'inTurn' | 'atOnce' | 'throughput' | 'memory'; calls: number };
+export type Task = { name: 'load' | 'inTurn' | 'atOnce' | 'throughput' | 'log' | 'memory'; calls: number };
 
 /** Calls that are under way at any time while the throughput is measured. */
 const ABREAST = 64;
@@ -45,6 +45,15 @@ const tasks: Record<Task['name'], (calls: number) => Promise<number[]>> = {
     };
     await Promise.all(Array.from({ length: ABREAST }, keepAsking));
     return [calls / ((performance.now() - start) / 1000)];
+  },
+  /** Bytes and events of the log for each call. */
+  log: async (calls) => {
+    const { write } = process.stdout;
+    const written: string[] = [];
+    process.stdout.write = (chunk: string | Uint8Array) => written.push(String(chunk)) > 0;
+    for (let made = 0; made < calls; made += 1) await call();
+    process.stdout.write = write;
+    return [Buffer.byteLength(written.join('')) / calls, written.length / calls];
   },
   /** Bytes of live heap and of the process. */
   memory: async () => {

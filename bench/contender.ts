@@ -37,6 +37,11 @@ export function startContender({ name, module, environment }: Contender) {
     atOnce: (calls: number) => ask({ name: 'atOnce', calls }),
     /** Answers a second, 64 calls at a time. */
     throughput: async (calls: number) => (await ask({ name: 'throughput', calls }))[0] ?? Number.NaN,
+    /** Bytes and events of the log for each of so many calls. */
+    async log(calls: number) {
+      const [bytes = Number.NaN, events = Number.NaN] = await ask({ name: 'log', calls });
+      return { bytes, events };
+    },
     /** Bytes after a full garbage collection. */
     async memory() {
       const [heapUsed = Number.NaN, rss = Number.NaN] = await ask({ name: 'memory', calls: 0 });

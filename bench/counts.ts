@@ -25,6 +25,15 @@ export async function countTraffic(contender: Contender, { trafficOf }: Upstream
   return Object.fromEntries(situations.map((situation, at) => [situation, traffic[at] as Traffic]));
 }
 
+/** What a warm answer writes to the log. */
+export async function countLog(contender: Contender) {
+  const running = startContender(contender);
+  await running.inTurn(1);
+  const log = await running.log(100);
+  await running.end();
+  return log;
+}
+
 /** What the product may cost: requests exactly, connections at most. */
 const budget: Record<(typeof situations)[number], Traffic> = {
   cold: { atlasRequests: 2, atlasConnections: 1, secretReads: 1, secretConnections: 1 },

@@ -20,7 +20,8 @@ const { handler } = createRequire(file)(file) as { handler: LambdaHandler };
 async function invoke(requestId: string, event: unknown, timeoutMs: number): Promise<Outcome> {
   const context = { ...lambdaContext(timeoutMs), awsRequestId: requestId };
   try {
-    const scope = { [InvokeStoreBase.PROTECTED_KEYS.REQUEST_ID]: requestId };
+    const { REQUEST_ID, X_RAY_TRACE_ID } = InvokeStoreBase.PROTECTED_KEYS;
+    const scope = { [REQUEST_ID]: requestId, [X_RAY_TRACE_ID]: `Root=${requestId};Sampled=1` };
     return { requestId, value: await store.run(scope, () => handler(event, context)) };
   } catch (error) {
     return { requestId, errorType: (error as Error).name };

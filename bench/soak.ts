@@ -84,8 +84,6 @@ const child = fork(
     env: {
       ...upstream.environment,
       ATLAS_TIMEOUT_MS: String(attemptMs),
-      POWERTOOLS_LOG_LEVEL: 'INFO',
-      POWERTOOLS_METRICS_DISABLED: 'false',
       AWS_LAMBDA_MAX_CONCURRENCY: String(atOnce),
     },
   },
@@ -98,7 +96,7 @@ const exited = once(child, 'exit').then(() => {
   process.exit(1);
 });
 
-/** What the function wrote: log lines and embedded metrics, which are JSON, and nothing else. */
+/** What the function wrote: its lines, which are JSON, and nothing else. */
 const lines: Record<string, unknown>[] = [];
 const noise: string[] = [];
 for (const stream of [child.stdout, child.stderr]) {
@@ -186,12 +184,11 @@ child.kill('SIGTERM');
 await exited;
 await upstream.close();
 
-const logLines = lines.filter(({ message }) => message === 'live migration asked for');
 const ownLine = new Set(
-  logLines
-    .filter(({ function_request_id: requestId, liveMigrationId, outcome }) => {
+  lines
+    .filter(({ function_request_id: requestId, xray_trace_id: traceId, liveMigrationId, outcome }) => {
       const answer = answers.get(String(requestId));
-      return answer?.id === liveMigrationId && answer?.outcome === outcome;
+      return answer?.id === liveMigrationId && answer?.outcome === outcome && traceId === requestId;
     })
     .map(({ function_request_id: requestId }) => requestId),
 );
@@ -213,11 +210,11 @@ const targets: Target[] = [
   { what: 'outcomes without a question', wanted: 0, found: stray },
   { what: "answers with another call's id, figure or request id", wanted: 0, found: mixedUp },
   { what: `outcomes other than ${expected.join(', ')}`, wanted: 0, found: unexpected },
-  { what: 'log lines', wanted: calls, found: logLines.length, exactly: true },
-  { what: 'invocations with a log line that fits', wanted: calls, found: ownLine.size, exactly: true },
+  { what: 'lines', wanted: calls, found: lines.length, exactly: true },
+  { what: 'invocations with a line that fits', wanted: calls, found: ownLine.size, exactly: true },
   { what: 'outcomes that the metrics count otherwise', wanted: 0, found: miscounted.length },
-  { what: 'lines that are neither log nor metrics', wanted: 0, found: noise.length },
-  { what: 'log lines of a cold start', wanted: 1, found: logLines.filter((line) => line['cold_start']).length },
+  { what: 'lines that are no JSON', wanted: 0, found: noise.length },
+  { what: 'lines of a cold start', wanted: 1, found: lines.filter((line) => line['cold_start']).length },
   { what: 'sockets at the same time', wanted: 2 * atOnce, found: peak.sockets },
   { what: 'sockets at the end', wanted: atOnce, found: memory.at(-1)?.[1].sockets ?? Number.NaN },
   { what: 'timers at the end', wanted: 0, found: memory.at(-1)?.[1].timers ?? Number.NaN },

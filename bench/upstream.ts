@@ -57,8 +57,9 @@ export async function startUpstream() {
       AWS_SECRET_ACCESS_KEY: 'AWS-SECRET-ACCESS-KEY-of-the-benchmark',
       AWS_SESSION_TOKEN: 'AWS-SESSION-TOKEN-of-the-benchmark',
       AWS_REGION: 'us-east-1',
-      POWERTOOLS_LOG_LEVEL: 'SILENT',
-      POWERTOOLS_METRICS_DISABLED: 'true',
+      // What Lambda sets, and what a log line has of it.
+      POWERTOOLS_SERVICE_NAME: 'atlas-live-migration-prod',
+      _X_AMZN_TRACE_ID: 'Root=1-5759e988-bd862e3fe1be46a994272793;Parent=557abcec3ee5a047;Sampled=1',
       BENCH_GROUP_ID: groupId,
       BENCH_LIVE_MIGRATION_ID: liveMigrationId,
       // The floor reads no secret.

@@ -179,7 +179,7 @@ const table = (api, hasTable) => ({
       45,
     ),
     'Half of the answers take longer than 10 seconds.',
-    'Compare atlasMs and secretMs in the log lines; if both are short, give the function more memory.',
+    'Compare AtlasLatency and secretMs in the log lines; if both are short, give the function more memory.',
   ],
   Throttles: [
     reaches(1, ofFunction('Throttles'), ONCE),

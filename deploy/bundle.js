@@ -3,7 +3,6 @@
  * path that its `handler` names, and what it loads only where it is needed into another; and zips these files alone.
  */
 
-import { readFile } from 'node:fs/promises';
 import { build } from 'esbuild';
 
 const outDir = '.build';
@@ -57,23 +56,6 @@ const replacing = {
 };
 
 /**
- * Powertools looks up variables of the environment some twenty times for each invocation, and each time Node.js asks the
- * C library. While the function runs, only the variable of the trace changes, with each invocation.
- */
-const readingOnce = {
-  name: 'reading-once',
-  setup({ onLoad }) {
-    const lookUp = 'process.env[key]';
-    onLoad({ filter: /powertools[\\/]commons[\\/]lib[\\/]esm[\\/]envUtils\.js$/ }, async ({ path }) => {
-      const code = await readFile(path, 'utf8');
-      if (code.split(lookUp).length !== 2) throw new Error(`${path} does not look up variables as it did`);
-      const lookUpOnce = `(key === XRAY_TRACE_ID_ENV_VAR ? ${lookUp} : variables[key])`;
-      return { contents: `const variables = { ...process.env };\n${code.replace(lookUp, lookUpOnce)}` };
-    });
-  },
-};
-
-/**
  * A file that is imported only where it is needed becomes a bundle of its own. Within the function's bundle, esbuild would
  * wrap all code that both use, which slows down functions that don't need it.
  */
@@ -98,7 +80,7 @@ export const bundling = {
   format: 'cjs',
   // Only the SDK's ES modules can be tree-shaken.
   mainFields: ['module', 'main'],
-  plugins: [replacing, readingOnce, leavingApart],
+  plugins: [replacing, leavingApart],
   // digest-fetch falls back to it where there is no global fetch.
   external: ['node-fetch'],
   // import('node:http') would load all that Node's HTTP module loads lazily, fetch among it: 20 ms.

@@ -3,8 +3,6 @@
 // First of all: it begins what waits for the network.
 import '../lib/lambda/begin.ts';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Logger } from '@aws-lambda-powertools/logger';
-import { Metrics } from '@aws-lambda-powertools/metrics';
 import middy from '@middy/core';
 import type { Context } from 'aws-lambda';
 import { createAtlasClient } from '../lib/atlas/client.ts';
@@ -13,8 +11,7 @@ import type { Question } from '../lib/core/question.ts';
 import { configuration, send } from '../lib/lambda/begin.ts';
 import { doors } from '../lib/lambda/doors.ts';
 import { callOf } from '../lib/lambda/invocation.ts';
-import { invocationLog } from '../lib/lambda/invocation-log.ts';
-import { invocationMetrics, namespace } from '../lib/lambda/invocation-metrics.ts';
+import { invocationLine } from '../lib/lambda/invocation-line.ts';
 import { readSecret } from '../lib/secret/format.ts';
 import { createSecretReader } from '../lib/secret/secrets-manager.ts';
 import { createCredentialsStore } from '../lib/secret/store.ts';
@@ -35,11 +32,9 @@ const sharing = shared && { ...shared, share: createSharing(openTable(shared.tab
 const askAtlas = createAtlasClient(send, atlasTimeoutMs, sharing);
 const answerQuestion = createAnswerQuestion(credentials, askAtlas);
 
-const { serviceName } = configuration;
 /** As Lambda calls it: with any event. */
 export const handler = middy<unknown, unknown, Error, Context>({ timeoutEarlyInMillis: 0 })
-  .use(invocationLog(new Logger({ serviceName })))
-  .use(invocationMetrics(new Metrics({ namespace, serviceName })))
+  .use(invocationLine(configuration.serviceName))
   .use(doors())
   // The doors put the valid question in the place of the event.
   .handler((question, context) => answerQuestion(question as Question, callOf(context)));

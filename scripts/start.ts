@@ -232,8 +232,6 @@ try {
   stop((error as Error).message);
 }
 
-// Metrics are lines of the log that only CloudWatch reads.
-process.env['POWERTOOLS_METRICS_DISABLED'] ??= 'true';
 // serverless-offline hands the function serverless.yml's environment, and this process's where that has none.
 const param = (name: string, value: string | undefined) => (value ? ['--param', `${name}=${value}`] : []);
 process.argv.splice(1, process.argv.length, 'serverless', 'offline', 'start', '--host', '127.0.0.1');

@@ -46,7 +46,6 @@ test.each([
     'https_proxy must be an http or https URL',
   ],
   ['a proxy whose password is not URL-encoded', { HTTPS_PROXY: 'http://user:100%@proxy' }, 'HTTPS_PROXY must be'],
-  ['an unknown log level', { POWERTOOLS_LOG_LEVEL: 'LOUD' }, 'POWERTOOLS_LOG_LEVEL must be one of'],
 ])('%s stops the start', async (_, environment, message) => {
   await expect(coldStart(environment as unknown as Record<string, string>)).rejects.toThrow(message);
 });
@@ -59,7 +58,6 @@ test('one message names all that is wrong', async () => {
     SECRET_MAX_AGE_SECONDS: 'x',
     ANSWER_FRESHNESS_SECONDS: 'x',
     HTTPS_PROXY: 'user:PROXY-PASSWORD@proxy.example.com',
-    POWERTOOLS_LOG_LEVEL: 'x',
   };
   const message = await coldStart(environment).catch((error: Error) => error.message);
   expect(message).not.toContain('PROXY-PASSWORD');
@@ -85,6 +83,6 @@ test('slashes at the end of a base URL do not count', async () => {
 
 test('empty variables count as not set', async () => {
   captureOutput();
-  const handler = await coldStart({ ATLAS_TIMEOUT_MS: '', SECRET_MAX_AGE_SECONDS: '', POWERTOOLS_LOG_LEVEL: '' });
+  const handler = await coldStart({ ATLAS_TIMEOUT_MS: '', SECRET_MAX_AGE_SECONDS: '' });
   expect(await ask(handler)).toEqual({ document });
 });

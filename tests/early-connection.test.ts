@@ -110,7 +110,7 @@ describe.skipIf(!certificate)('the early connection', () => {
     const way = await startWay();
     const opened = way.next();
     const output = captureOutput();
-    const handler = await coldStart({ ATLAS_BASE_URL: way.url, POWERTOOLS_LOG_LEVEL: 'INFO' });
+    const handler = await coldStart({ ATLAS_BASE_URL: way.url });
     close(await opened);
     expect(await ask(handler)).toEqual({ document });
     expect(way.connections).toHaveLength(2);
@@ -122,13 +122,13 @@ describe.skipIf(!certificate)('the early connection', () => {
     const way = await startWay();
     const opened = way.next();
     const output = captureOutput();
-    const handler = await coldStart({ ATLAS_BASE_URL: way.url, POWERTOOLS_LOG_LEVEL: 'INFO' });
+    const handler = await coldStart({ ATLAS_BASE_URL: way.url });
     const socket = await opened;
     socket.end();
     // The other side closes, too.
     await closing(socket);
     expect(await ask(handler)).toEqual({ document });
-    expect(output.lines().at(-1)).toMatchObject({ attempts: 1, atlasRequests: 2 });
+    expect(output.lines().at(-1)).toMatchObject({ attempts: 1, AtlasRequests: 2 });
   });
 
   test('reset while the process was frozen: the call is answered', async () => {
@@ -163,10 +163,10 @@ describe.skipIf(!certificate)('the early connection', () => {
     const way = await startWay();
     way.intercept = (number, socket) => number === 1 && Boolean(socket.resetAndDestroy());
     const output = captureOutput();
-    const handler = await coldStart({ ATLAS_BASE_URL: way.url, POWERTOOLS_LOG_LEVEL: 'INFO' });
+    const handler = await coldStart({ ATLAS_BASE_URL: way.url });
     expect(await ask(handler)).toEqual({ document });
     expect(way.connections).toHaveLength(2);
-    expect(output.lines().at(-1)).toMatchObject({ attempts: 1, atlasRequests: 2 });
+    expect(output.lines().at(-1)).toMatchObject({ attempts: 1, AtlasRequests: 2 });
   });
 
   test('silent: given up, and another one is opened in the same attempt', async () => {
@@ -178,13 +178,13 @@ describe.skipIf(!certificate)('the early connection', () => {
     };
     const output = captureOutput();
     vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
-    const handler = await coldStart({ ATLAS_BASE_URL: way.url, POWERTOOLS_LOG_LEVEL: 'INFO' });
+    const handler = await coldStart({ ATLAS_BASE_URL: way.url });
     await came.promise;
     const answer = ask(handler);
     await vi.advanceTimersByTimeAsync(1000);
     expect(await answer).toEqual({ document });
     expect(way.connections).toHaveLength(2);
-    expect(output.lines().at(-1)).toMatchObject({ attempts: 1, atlasRequests: 2 });
+    expect(output.lines().at(-1)).toMatchObject({ attempts: 1, AtlasRequests: 2 });
   });
 
   test('with a certificate for another host: the failure is the usual one, and nothing was sent', async () => {

@@ -12,7 +12,7 @@ beforeAll(async () => {
   // What is written is of interest in LogResult only.
   process.stdout.write = () => true;
   process.stderr.write = () => true;
-  endpoint = await startInvokeEndpoint(await coldStart({ POWERTOOLS_LOG_LEVEL: 'INFO' }));
+  endpoint = await startInvokeEndpoint(await coldStart());
 });
 beforeEach(() => {
   allIsWell();

@@ -1,8 +1,7 @@
 /** The log: one line for each invocation, with everything that an operator needs and nothing that is secret. */
 
-import { Logger } from '@aws-lambda-powertools/logger';
-import { Metrics } from '@aws-lambda-powertools/metrics';
-import { beforeEach, describe, expect, test, vi } from 'vitest';
+import { AsyncLocalStorage } from 'node:async_hooks';
+import { beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { atlasError } from '../embedded/atlas.ts';
 import { lambdaContext } from '../embedded/lambda-invoke.ts';
 import { failureNames } from '../lib/core/failure.ts';
@@ -27,10 +26,7 @@ import {
 } from './support/harness.ts';
 import { bringAbout } from './support/scenarios.ts';
 
-beforeEach(() => {
-  allIsWell();
-  vi.stubEnv('POWERTOOLS_LOG_LEVEL', 'TRACE');
-});
+beforeEach(allIsWell);
 
 test('the log line says who asked what, how it ended and what it cost', async () => {
   const output = captureOutput();
@@ -47,7 +43,9 @@ test('the log line says who asked what, how it ended and what it cost', async ()
     outcome: 'Answered',
     attempts: 1,
     atlasStatus: 200,
-    atlasMs: expect.any(Number),
+    timestamp: expect.stringMatching(/^\d{4}-\d\d-\d\dT[\d:.]+Z$/),
+    Requests: 1,
+    AtlasLatency: expect.any(Number),
     secretMs: expect.any(Number),
     totalMs: expect.any(Number),
   };
@@ -56,19 +54,18 @@ test('the log line says who asked what, how it ended and what it cost', async ()
       ...common,
       door: 'http-api',
       cold_start: true,
-      secretReads: 1,
-      atlasRequests: 2,
+      SecretReads: 1,
+      AtlasRequests: 2,
       challengeRequests: 1,
-      tokenRequests: 0,
       function_request_id: context.awsRequestId,
     },
     {
       ...common,
       door: 'direct',
       cold_start: false,
-      secretReads: 0,
+      SecretReads: 0,
       secretMs: 0,
-      atlasRequests: 1,
+      AtlasRequests: 1,
       challengeRequests: 0,
     },
   ]);
@@ -117,21 +114,81 @@ test('the log line says nothing of an answer before the last attempt, which got 
   expect(output.lines()[0]).not.toHaveProperty('atlasErrorCode');
 });
 
-test.each([
-  ['the log', Logger.prototype, 'info'],
-  ['the log of a failure', Logger.prototype, 'error'],
-  ['the metrics', Metrics.prototype, 'publishStoredMetrics'],
-] as const)('%s that cannot be written changes no answer', async (_, prototype, method) => {
+test('a line that cannot be written changes no answer', async () => {
   const output = captureOutput();
-  const handler = await coldStart({ POWERTOOLS_METRICS_DISABLED: 'false' });
-  const written = vi.spyOn(prototype as Logger, method as 'info').mockImplementation(() => {
+  const handler = await coldStart();
+  const written = vi.spyOn(process.stdout, 'write').mockImplementation(() => {
     throw new Error(privateKey);
   });
   expect(await ask(handler)).toEqual({ document });
   atlas.reply = () => atlasError(403, 'ACCESS_FORBIDDEN');
   expect(await ask(handler)).toMatchObject({ failure: 'AtlasAccessDenied' });
-  expect(written).toHaveBeenCalled();
+  expect(written).toHaveBeenCalledTimes(2);
   expect(output.text()).not.toContain(privateKey);
+});
+
+test('a line is written at once, and as a whole', async () => {
+  captureOutput();
+  const written: string[] = [];
+  vi.spyOn(process.stdout, 'write').mockImplementation((chunk) => written.push(String(chunk)) > 0);
+  const handler = await coldStart();
+  await Promise.all(Array.from({ length: 20 }, (_, at) => ask(handler, at % 2 ? 'direct' : 'http-api')));
+  expect(written).toHaveLength(20);
+  for (const line of written) expect(JSON.parse(line)).toMatchObject({ outcome: 'Answered', Requests: 1 });
+  for (const line of written) expect(line).toMatch(/^[^\n]+\n$/);
+});
+
+describe('the trace', () => {
+  const header = (root: string) => `Root=${root};Parent=557abcec3ee5a047;Sampled=1`;
+
+  test('is in the line where there is one', async () => {
+    const output = captureOutput();
+    const handler = await coldStart();
+    await ask(handler);
+    vi.stubEnv('_X_AMZN_TRACE_ID', header('1-5759e988-bd862e3fe1be46a994272793'));
+    await ask(handler);
+    expect(output.lines().map((line) => line['xray_trace_id'])).toEqual([
+      undefined,
+      '1-5759e988-bd862e3fe1be46a994272793',
+    ]);
+  });
+
+  test('is that of each invocation where several run side by side', async () => {
+    const output = captureOutput();
+    vi.stubEnv('_X_AMZN_TRACE_ID', header('1-of-the-process'));
+    // As AWS's runtime client provides it in an environment of several invocations at a time.
+    const running = new AsyncLocalStorage<string>();
+    const { InvokeStore } = globalThis.awslambda;
+    Object.assign(globalThis.awslambda, { InvokeStore: { getXRayTraceId: () => running.getStore() } });
+    onTestFinished(() => void Object.assign(globalThis.awslambda, { InvokeStore }));
+    const handler = await coldStart();
+    const roots = ['1-one', '1-two', '1-three'];
+    const ids = roots.map((_, at) => `${at}`.repeat(24));
+    atlas.projects = { [groupId]: (id) => () => ({ _id: id, status: 'NEW' }) };
+    await Promise.all(
+      roots.map((root, at) => running.run(header(root), () => ask(handler, 'direct', { liveMigrationId: ids[at] }))),
+    );
+    const told = output.lines().map((line) => [line['liveMigrationId'], line['xray_trace_id']]);
+    expect(Object.fromEntries(told)).toEqual(Object.fromEntries(roots.map((root, at) => [ids[at], root])));
+  });
+});
+
+test('the place of an error that came through many calls is cut, so that no line is longer than 16 kB', async () => {
+  const output = captureOutput();
+  vi.spyOn(Math, 'random').mockImplementation(() => {
+    const error = new RangeError('deep');
+    error.name = 'N'.repeat(50_000);
+    error.stack = `RangeError: deep\n${Array.from({ length: 5000 }, (_, at) => `    at call${at} (/var/task/ü.js:1:1)`).join('\n')}`;
+    throw error;
+  });
+  atlas.reply = () => atlasError(503, null);
+  expect(await ask(await coldStart())).toMatchObject({ failure: 'InternalError' });
+  expect(Buffer.byteLength(output.text())).toBeLessThan(16_384);
+  const [line] = output.lines();
+  const frames = line?.['frames'] as string[];
+  expect(frames.length).toBeGreaterThan(100);
+  expect(frames[0]).toBe('at call0 (/var/task/ü.js:1:1)');
+  expect(line).toMatchObject({ outcome: 'InternalError', Requests: 1 });
 });
 
 test('the log line says nothing of ids that were not valid: they may be anything', async () => {

@@ -1,6 +1,10 @@
 /** The metrics that the function emits, and the alarms and the dashboard that look at them. */
 
-import { beforeAll, describe, expect, test, vi } from 'vitest';
+import { readFileSync } from 'node:fs';
+import { Ajv } from 'ajv';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { failureNames } from '../lib/core/failure.ts';
+import { migrationMetrics, serviceMetrics } from '../lib/lambda/invocation-line.ts';
 import {
   allIsWell,
   ask,
@@ -13,6 +17,7 @@ import {
   secretId,
   secretsManager,
 } from './support/harness.ts';
+import { bringAbout } from './support/scenarios.ts';
 import { everything, type Json, ofType, only, partsOf, type Template } from './support/template.ts';
 
 let plain: Template;
@@ -31,7 +36,7 @@ describe('metrics', () => {
   async function emitted(): Promise<Set<string>> {
     allIsWell();
     const output = captureOutput();
-    const handler = await coldStart({ POWERTOOLS_METRICS_DISABLED: 'false', SECRET_MAX_AGE_SECONDS: '0' });
+    const handler = await coldStart({ SECRET_MAX_AGE_SECONDS: '0' });
     await ask(handler);
     await invokeHttp(handler, readEvent('http-api'));
     secretsManager.error = { status: 500, name: 'InternalServiceError' };
@@ -41,9 +46,7 @@ describe('metrics', () => {
     atlas.serviceAccounts['account'] = 'CLIENT-SECRET';
     secretsManager.secrets[secretId] = JSON.stringify({ clientId: 'account', clientSecret: 'CLIENT-SECRET' });
     const withoutTable = { AWS_ENDPOINT_URL_DYNAMODB: 'http://127.0.0.1:9', ANSWER_TABLE: 'none' };
-    await ask(
-      await coldStart({ ...withoutTable, ANSWER_FRESHNESS_SECONDS: '5', POWERTOOLS_METRICS_DISABLED: 'false' }),
-    );
+    await ask(await coldStart({ ...withoutTable, ANSWER_FRESHNESS_SECONDS: '5' }));
     const lines = output.lines().filter((line) => '_aws' in line) as Emf[];
     // The state machines count for themselves.
     const counted = ['EventsRefused', 'RemindersRefused', 'PollsWithoutAnswer', 'LostRounds'];
@@ -57,20 +60,101 @@ describe('metrics', () => {
     ]);
   }
 
-  test('are written without a warning beside them', async () => {
+  /**
+   * The specification of the format, as far as a schema can say it.
+   *
+   * @see https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
+   */
+  const isInFormat = new Ajv().compile({
+    type: 'object',
+    required: ['_aws'],
+    properties: {
+      _aws: {
+        type: 'object',
+        required: ['Timestamp', 'CloudWatchMetrics'],
+        properties: {
+          Timestamp: { type: 'integer' },
+          CloudWatchMetrics: {
+            type: 'array',
+            items: {
+              type: 'object',
+              required: ['Namespace', 'Dimensions', 'Metrics'],
+              properties: {
+                Namespace: { type: 'string', minLength: 1, maxLength: 1024 },
+                Dimensions: {
+                  type: 'array',
+                  minItems: 1,
+                  items: { type: 'array', maxItems: 30, items: { type: 'string', minLength: 1, maxLength: 250 } },
+                },
+                Metrics: {
+                  type: 'array',
+                  minItems: 1,
+                  maxItems: 100,
+                  items: {
+                    type: 'object',
+                    required: ['Name', 'Unit'],
+                    properties: {
+                      Name: { type: 'string', minLength: 1, maxLength: 1024 },
+                      Unit: { enum: ['Count', 'Seconds', 'Milliseconds'] },
+                    },
+                  },
+                },
+              },
+            },
+          },
+        },
+      },
+    },
+  });
+
+  /** A directive names only what stands at the root: dimensions that are texts, and metrics that are numbers. */
+  function mustBeInFormat(line: Emf) {
+    expect(isInFormat(line), JSON.stringify(isInFormat.errors)).toBe(true);
+    for (const { Dimensions, Metrics } of line._aws.CloudWatchMetrics) {
+      for (const name of Dimensions.flat()) expect(line[name], name).toMatch(/^.{1,1024}$/);
+      for (const { Name } of Metrics) {
+        expect(Number.isFinite(line[Name]), Name).toBe(true);
+        expect(Math.abs(Number(line[Name])), Name).toBeLessThan(2 ** 360);
+      }
+    }
+  }
+
+  test.each(['Answered', ...failureNames] as const)('are in the embedded metric format: %s', async (outcome) => {
     allIsWell();
+    const handler = await coldStart({ ATLAS_TIMEOUT_MS: '100', POWERTOOLS_SERVICE_NAME: '' });
     const output = captureOutput();
-    const warn = vi.spyOn(console, 'warn');
-    const handler = await coldStart({ POWERTOOLS_METRICS_DISABLED: 'false' });
-    await ask(handler);
-    await ask(handler, 'direct', { groupId: 'x' });
-    expect(
-      output
-        .text()
-        .split('\n')
-        .filter((line) => line && !line.startsWith('{"_aws"')),
-    ).toEqual([]);
-    expect(warn).not.toHaveBeenCalled();
+    if (outcome !== 'Answered') bringAbout(outcome);
+    await ask(handler, 'direct', outcome === 'InvalidRequest' ? { groupId: undefined } : {}, 3000);
+    const [line, ...others] = output.lines() as Emf[];
+    expect(others).toEqual([]);
+    expect(line).toMatchObject({ outcome, Requests: 1 });
+    if (line) mustBeInFormat(line);
+    // What is about a live migration is told where there is a document.
+    expect(line?._aws.CloudWatchMetrics).toHaveLength(outcome === 'Answered' ? 2 : 1);
+  });
+
+  test.each([1e308, '9'.repeat(400), -1e308, Number.MAX_SAFE_INTEGER, null, 'x', [], {}])(
+    'are finite numbers, whatever Atlas says: a lag of %j',
+    async (lagTimeSeconds) => {
+      allIsWell();
+      const output = captureOutput();
+      atlas.reply = () => ({ status: 200, body: { ...entity, lagTimeSeconds, readyForCutover: 'x' } });
+      await ask(await coldStart());
+      const [line] = output.lines() as Emf[];
+      if (line) mustBeInFormat(line);
+      expect(line).toMatchObject({ outcome: 'Answered', ReadyForCutover: 0 });
+    },
+  );
+
+  test('are those of the table in docs/operate.md, with their units', () => {
+    const document = readFileSync(new URL('../docs/operate.md', import.meta.url), 'utf8');
+    const rows = [...document.matchAll(/^\| `(\w+)` \| (\w+) \| (.*?) \| .* \|$/gm)];
+    const written = (metrics: Record<string, { unit: string }>, also: string) =>
+      Object.entries(metrics).map(([name, { unit }]) => [name, unit, also]);
+    expect(rows.map(([, ...cells]) => cells)).toEqual([
+      ...written(serviceMetrics, '`outcome`; `door`'),
+      ...written(migrationMetrics, 'always by `groupId` and `liveMigrationId`'),
+    ]);
   });
 
   test('each alarm looks at a metric that is really emitted, says what to do, and tells the topic', async () => {
@@ -150,7 +234,7 @@ describe('metrics', () => {
   test('lag and readiness are emitted for each migration, and the lag only where Atlas says it', async () => {
     allIsWell();
     const output = captureOutput();
-    const handler = await coldStart({ POWERTOOLS_METRICS_DISABLED: 'false' });
+    const handler = await coldStart();
     atlas.reply = () => ({ status: 200, body: { ...entity, readyForCutover: true, lagTimeSeconds: 3 } });
     await ask(handler);
     atlas.reply = () => ({ status: 200, body: { ...entity, readyForCutover: undefined, lagTimeSeconds: null } });

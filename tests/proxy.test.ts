@@ -220,7 +220,6 @@ describe.skipIf(!certificate)('through a proxy', () => {
         const [, start, reason, tunnel = {}] = fault;
         const limits = { 'proxy.ts': tunnel };
         const output = captureOutput();
-        vi.stubEnv('POWERTOOLS_LOG_LEVEL', 'TRACE');
         const host = await start();
         const environment = { HTTPS_PROXY: `http://user:${password}@${host}` };
         const beside = { AWS_ENDPOINT_URL_SECRETS_MANAGER: secretsManager.origin };

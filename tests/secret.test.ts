@@ -171,13 +171,10 @@ describe('a key for each project', () => {
 
     test('is in the log and in a metric where it was denied', async () => {
       const output = captureOutput();
-      vi.stubEnv('POWERTOOLS_LOG_LEVEL', 'INFO');
-      vi.stubEnv('POWERTOOLS_METRICS_DISABLED', 'false');
       const handler = await failing();
       for (let call = 0; call < 2; call += 1) await ask(handler);
-      expect(output.lines()).not.toEqual([]);
-      const told = output.lines().map((line) => line['secretDenied'] ?? line['Unanswered']);
-      expect(told.filter(Boolean)).toEqual(denied ? [1, true, 1, true] : []);
+      const told = output.lines().map((line) => [line['secretDenied'], line['Unanswered']]);
+      expect(told).toEqual(Array(2).fill(denied ? [true, 1] : [undefined, undefined]));
     });
   });
 
@@ -470,7 +467,7 @@ describe('the secret is read', () => {
 
   test('again where a refused call had joined a refresh that began before the rotation', async () => {
     const output = captureOutput();
-    const handler = await coldStart({ POWERTOOLS_LOG_LEVEL: 'INFO' });
+    const handler = await coldStart();
     await ask(handler);
     const asked = Promise.withResolvers<void>();
     const refusal = Promise.withResolvers<void>();
@@ -504,7 +501,7 @@ describe('the secret is read', () => {
     answerOld();
     expect(await Promise.all([refused, refreshing])).toEqual([{ document }, { document }]);
     // The refused call joined the refresh, and then read the secret again.
-    expect(output.lines().map(({ secretReads }) => secretReads)).toContain(2);
+    expect(output.lines().map(({ SecretReads }) => SecretReads)).toContain(2);
   });
 
   test('again at most every 10 seconds while it stays wrong', async () => {
@@ -572,8 +569,6 @@ describe('the secret is read', () => {
       const output = captureOutput();
       const handler = await coldStart({
         SECRET_MAX_AGE_SECONDS: '60',
-        POWERTOOLS_LOG_LEVEL: 'INFO',
-        POWERTOOLS_METRICS_DISABLED: 'false',
       });
       await ask(handler);
       pass(61);

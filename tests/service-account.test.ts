@@ -89,7 +89,6 @@ describe('a service account', () => {
   });
 
   test('the request for a token says where it comes from, and counts', async () => {
-    vi.stubEnv('POWERTOOLS_LOG_LEVEL', 'INFO');
     const output = captureOutput();
     const agents: unknown[] = [];
     atlas.intercept = ({ headers }) => {
@@ -101,8 +100,8 @@ describe('a service account', () => {
     await ask(handler);
     expect(agents).toEqual(Array(3).fill('atlas-live-migration'));
     expect(output.lines()).toMatchObject([
-      { atlasRequests: 2, tokenRequests: 1, challengeRequests: 0 },
-      { atlasRequests: 1, tokenRequests: 0, challengeRequests: 0 },
+      { AtlasRequests: 2, TokenRequests: 1, challengeRequests: 0 },
+      { AtlasRequests: 1, challengeRequests: 0 },
     ]);
   });
 

@@ -129,7 +129,7 @@ describe('an answer', () => {
 
   test('is counted as shared where it comes from memory or from the table', async () => {
     const output = captureOutput();
-    const [one, other] = await environments(2, { POWERTOOLS_METRICS_DISABLED: 'false' });
+    const [one, other] = await environments(2);
     for (const handler of [one, one, other]) await ask(handler);
     const counted = output.lines().map((line) => line['SharedAnswers']);
     expect(counted.filter((value) => value !== undefined)).toEqual([0, 1, 1]);
@@ -643,8 +643,7 @@ describe('the table', () => {
     const output = captureOutput();
     const [arrange, name, limits = {}] = ways[way] ?? [() => undefined, ''];
     await arrange();
-    const environment = { POWERTOOLS_METRICS_DISABLED: 'false', POWERTOOLS_DEV: 'false' };
-    const handler = await coldStart(environment, { 'sharing/table.ts': limits });
+    const handler = await coldStart({}, { 'sharing/table.ts': limits });
     expect(await ask(handler)).toEqual({ document });
     const { requests } = dynamoDB.counters;
     expect(await ask(handler)).toEqual({ document });
@@ -653,7 +652,7 @@ describe('the table', () => {
     });
     expect(dynamoDB.counters.requests).toBe(requests);
     expect(atlas.counters.authenticated).toBe(2);
-    const lines = output.lines().filter((line) => 'door' in line && 'totalMs' in line);
+    const lines = output.lines();
     expect(lines).toMatchObject([{ answerFrom: 'atlas', tableFailure: name }, { answerFrom: 'memory' }, {}]);
     expect(lines.slice(1).some((line) => 'tableFailure' in line)).toBe(false);
     const failures = output

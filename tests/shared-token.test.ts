@@ -59,7 +59,7 @@ test('cold environments ask for one token', async () => {
   expect(atlas.counters.tokens).toBe(1);
   await all(await environments(1));
   expect(atlas.counters.tokens).toBe(1);
-  const asked = output.lines().map((line) => Number(line['tokenRequests']));
+  const asked = output.lines().map((line) => Number(line['TokenRequests'] ?? 0));
   expect(asked.reduce((sum, count) => sum + count)).toBe(1);
 });
 

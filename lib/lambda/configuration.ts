@@ -20,8 +20,6 @@ export type Configuration = {
   serviceName: string;
 };
 
-const logLevels = ['TRACE', 'DEBUG', 'INFO', 'WARN', 'ERROR', 'CRITICAL', 'SILENT'];
-
 /**
  * @param environment the variables of the process; an empty one counts as not set
  * @throws Error one message that names every variable at fault, and what it must be
@@ -60,11 +58,6 @@ export function readConfiguration(environment: NodeJS.ProcessEnv): Configuration
   const proxy = proxyText ? readProxy(proxyText, environment['no_proxy'] || environment['NO_PROXY'] || '') : undefined;
   // The value may hold a password.
   if (proxyText && !proxy) problems.push(`${proxyName} ${proxyRule}`);
-
-  const logLevel = environment['POWERTOOLS_LOG_LEVEL'];
-  if (logLevel && !logLevels.includes(logLevel.toUpperCase())) {
-    problems.push(`POWERTOOLS_LOG_LEVEL must be one of ${logLevels.join(', ')}`);
-  }
 
   const configuration = {
     secretId,

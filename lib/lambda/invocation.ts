@@ -39,14 +39,3 @@ export function callOf(context: Context): Call {
   if (!call) throw new TypeError('this invocation has no call');
   return call;
 }
-
-/** Writes about an invocation; a writer that throws must not turn an answer into a failure. */
-export function tryToWrite(write: () => void): void {
-  try {
-    write();
-  } catch (error) {
-    console.error(
-      `The log or metrics of an invocation could not be written (${error instanceof Error ? error.name : typeof error}).`,
-    );
-  }
-}

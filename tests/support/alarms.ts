@@ -36,7 +36,6 @@ async function metricsOf(ending: Ending, door: DoorName) {
   if (['dies', 'may not be invoked', 'throttled'].includes(ending)) return [];
   allIsWell();
   const environment = {
-    POWERTOOLS_METRICS_DISABLED: 'false',
     POWERTOOLS_SERVICE_NAME: service,
     ...(ending === 'AtlasTimedOut' ? { ATLAS_TIMEOUT_MS: '100' } : {}),
   };

@@ -21,6 +21,10 @@ import { functionTimeoutMs, type LambdaHandler, lambdaContext } from '../../embe
 import { startEmbeddedSecretsManager } from '../../embedded/secrets-manager.ts';
 import { TaskError } from '../../embedded/step-functions.ts';
 
+/** Nobody wants to read the lines of thousands of invocations. */
+const write = process.stdout.write.bind(process.stdout) as (...args: unknown[]) => boolean;
+process.stdout.write = (...args: unknown[]) => String(args[0]).startsWith('{"level"') || write(...args);
+
 export const groupId = demoGroupId;
 export const liveMigrationId = demoIds.completes;
 export const secretId = 'atlas/test';
@@ -72,8 +76,6 @@ export function allIsWell() {
     AWS_REGION: 'us-east-1',
     // Left empty: the SDK would prefer a profile to the keys above.
     AWS_PROFILE: '',
-    POWERTOOLS_LOG_LEVEL: 'SILENT',
-    POWERTOOLS_METRICS_DISABLED: 'true',
   })) {
     vi.stubEnv(name, value);
   }
@@ -125,9 +127,9 @@ export async function coldStart(
   }
   // A new environment reads the secret at once. Where a test ended before that read arrived, the next test would count it.
   const { AWS_ENDPOINT_URL_SECRETS_MANAGER: endpoint, ATLAS_SECRET_ID: id = '' } = process.env;
-  const isRead = endpoint === secretsManager.origin && !id.includes('{groupId}') && secretsManager.nextRead();
+  const firstRead = endpoint === secretsManager.origin && !id.includes('{groupId}') && secretsManager.nextRead();
   const { handler } = await import('../../functions/get-live-migration.ts');
-  await isRead;
+  await firstRead;
   return handler;
 }
 
@@ -222,7 +224,7 @@ export async function ask(
   return outcome as Outcome;
 }
 
-/** Collects what the process writes to standard output and error, the function's log lines among it. */
+/** Collects what the process writes to standard output and error, the function's lines among it. */
 export function captureOutput() {
   const written: string[] = [];
   const take = (chunk: string | Uint8Array) => {

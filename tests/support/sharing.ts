@@ -18,7 +18,6 @@ export async function shareThroughNewTable() {
     AWS_ENDPOINT_URL_DYNAMODB: dynamoDB.origin,
     ANSWER_FRESHNESS_SECONDS: '5',
     ANSWER_TABLE: table,
-    POWERTOOLS_LOG_LEVEL: 'INFO',
   };
   for (const [name, value] of Object.entries(variables)) vi.stubEnv(name, value);
   return { table, variables };
