@@ -1,6 +1,7 @@
 /** What callers share of an attempt at an answer, with whom, and for how long. */
 
 import type { LiveMigration } from '#contract';
+import type { Attempt } from '../atlas/attempt.ts';
 import type { Credentials } from '../atlas/session.ts';
 import type { Call } from '../core/call.ts';
 import { Failure, OutOfTime } from '../core/failure.ts';
@@ -46,17 +47,6 @@ function keyFor({ groupId, liveMigrationId }: Question, credentials: Credentials
   // The number goes up with the form of the entries, so that no version reads those of another.
   return nameKey(secret, ['answer 1', name, server.protocol, server.host, path, groupId, liveMigrationId]);
 }
-
-/**
- * An attempt at an answer, which fails by its result.
- *
- * @param failures the attempts of this call that failed before
- * @returns the document, and when its question was sent, in milliseconds since the epoch; or the failures with another one,
- *   the last one last
- */
-export type Attempt = (
-  failures: Failure[],
-) => Promise<{ document: LiveMigration; askedAt: number } | { failures: Failure[] }>;
 
 /**
  * Wraps attempts at one question, so that other callers share them.
