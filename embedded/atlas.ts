@@ -157,7 +157,7 @@ export async function startEmbeddedAtlas({ projects = {} as Projects, port = 0 }
       challengeCaller(response, false);
       return false;
     }
-    const verdict = verifier.judge(authorization, method, url, formOf(atlas.challenge), atlas.nonceRules);
+    const verdict = verifier.verify(authorization, method, url, formOf(atlas.challenge), atlas.nonceRules);
     if (verdict.accepted) return true;
     atlas.refusals.push(verdict.reason);
     challengeCaller(response, verdict.stale);

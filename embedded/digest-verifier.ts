@@ -109,7 +109,7 @@ export function expectedResponse(
 export function createDigestVerifier(passwordOf: (user: string) => string | undefined) {
   const nonces = new Map<string, { bornAt: number; counts: Set<number>; highest: number }>();
 
-  const judge = (header: string, method: string, uri: string, form: ChallengeForm, rules: NonceRules): Verdict => {
+  const verify = (header: string, method: string, uri: string, form: ChallengeForm, rules: NonceRules): Verdict => {
     const refuse = (reason: string, stale = false): Verdict => ({ accepted: false, stale, reason });
     const directives = readAuthorization(header);
     if (!directives) return refuse('not a list of directives, each once');
@@ -160,5 +160,5 @@ export function createDigestVerifier(passwordOf: (user: string) => string | unde
     return form.header(nonce, stale);
   };
 
-  return { challenge, judge, forgetNonces: () => nonces.clear() };
+  return { challenge, verify, forgetNonces: () => nonces.clear() };
 }

@@ -7,12 +7,12 @@ type Texts = Record<string, { type: 'string'; default?: string }>;
 /**
  * @param usage what to print for --help, and before what is wrong
  * @param options the options; each takes a text
- * @param judge turns the options and the positional arguments into what the program needs; throws an Error that says what is wrong
+ * @param validate turns the options and the positional arguments into what the program needs; throws an Error that says what is wrong
  */
 export function readCommandLine<O extends Texts, T>(
   usage: string,
   options: O,
-  judge: (
+  validate: (
     values: { [name in keyof O]: O[name] extends { default: string } ? string : string | undefined },
     positionals: string[],
   ) => T,
@@ -29,7 +29,7 @@ export function readCommandLine<O extends Texts, T>(
       console.log(usage);
       process.exit(0);
     }
-    return judge(values as never, positionals);
+    return validate(values as never, positionals);
   } catch (error) {
     // The first sentence of parseArgs's message names the option. It is printed last, where people see it.
     const [sentence] = (error as Error).message.split(/\.?\s+(?:To specify|Did you forget)/);

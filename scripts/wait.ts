@@ -3,17 +3,21 @@
  * deployed. The progress goes to standard error, the documents at the end to standard output.
  */
 
+import contract from '../contract/contract.schema.json' with { type: 'json' };
 import { anotherDemoId, demoGroupId, demoIds } from '../embedded/demo-migrations.ts';
 import { readCommandLine } from './command-line.ts';
 import type { Following } from './follow.ts';
 import { createDisplay } from './wait-display.ts';
 
+/** What the contract lets a wait have. */
+const { pollSeconds, giveUpAfterSeconds } = contract.$defs.WaitInput.properties;
+
 const usage = `Usage: npm run wait -- [ID ...] [options]
   Follows live migrations until each has ended. Without an ID, a demo migration of npm start begins and is followed.
   --group-id GROUP_ID        the project of the live migrations (default: the demo project of npm start)
   --until WHAT               TERMINAL or READY_FOR_CUTOVER (default TERMINAL)
-  --poll-seconds N           seconds between polls, 1 to 3600 (default 2; with --stage 60)
-  --give-up-after-seconds N  seconds until it gives up, 1 to 7776000 (default 86400; with --stage 5184000)
+  --poll-seconds N           seconds between polls, 1 to ${pollSeconds.maximum} (default 2; with --stage ${pollSeconds.default})
+  --give-up-after-seconds N  seconds until it gives up, 1 to ${giveUpAfterSeconds.maximum} (default 86400; with --stage ${giveUpAfterSeconds.default})
   --endpoint URL             Lambda invoke endpoint of npm start (default http://127.0.0.1:3002)
   --stage STAGE              use the deployed function, by direct invocation with your AWS identity
   --region REGION            where the stack was deployed (default AWS_REGION, or else us-east-1)
@@ -61,8 +65,12 @@ const { isDemo, ...options } = readCommandLine(
     const input: Following['input'] = {
       groupId,
       until,
-      pollSeconds: whole('poll-seconds', 3600, stage ? 60 : 2),
-      giveUpAfterSeconds: whole('give-up-after-seconds', 7_776_000, stage ? 5_184_000 : 86_400),
+      pollSeconds: whole('poll-seconds', pollSeconds.maximum, stage ? pollSeconds.default : 2),
+      giveUpAfterSeconds: whole(
+        'give-up-after-seconds',
+        giveUpAfterSeconds.maximum,
+        stage ? giveUpAfterSeconds.default : 86_400,
+      ),
     };
     return { ids: isDemo ? [anotherDemoId(demoIds.completes)] : [...named], isDemo, input, endpoint, stage, region };
   },

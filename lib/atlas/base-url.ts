@@ -1,4 +1,4 @@
-/** Judges the base URL of the Atlas Administration API, wherever it is configured. */
+/** Validates the base URL of the Atlas Administration API, wherever it is configured. */
 
 /** Where requests go, taken apart once for all of them. */
 export type Server = {

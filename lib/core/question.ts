@@ -1,4 +1,4 @@
-/** What a caller may ask, checked before anything leaves the function. */
+/** What a caller may ask, validated before anything leaves the function. */
 
 import { Failure } from './failure.ts';
 
@@ -12,13 +12,13 @@ export type Question = {
   envelope?: boolean;
 };
 
-/** The question's fields as they came in, not yet checked. */
+/** The fields of the question as they came in, not yet validated. */
 export type Fields = { [field in keyof Question]?: unknown };
 
 const flags = ['pretty', 'envelope'] as const;
 
 /**
- * Checks the fields of a request. Ids are in lower case, as Atlas writes them: capitals would bypass an access policy
+ * Validates the fields of a request. Ids are in lower case, as Atlas writes them: capitals would bypass an access policy
  * on the path. Flags are `true` or `false` in any case.
  *
  * @throws Failure `InvalidRequest`, which lists every field at fault.

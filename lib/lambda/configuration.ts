@@ -1,4 +1,4 @@
-/** The function's environment, checked once, when the function starts. */
+/** The function's environment, validated once, when the function starts. */
 
 import { type BaseUrl, baseUrlRule, readBaseUrl } from '../atlas/base-url.ts';
 import { type HttpsProxy, proxyRule, readProxy } from '../proxy.ts';
