@@ -292,7 +292,7 @@ test.each(['hcl', 'ts'])(
     ];
     expect(variables.map(([, name]) => name)).toEqual(Object.keys((Environment as { Variables: object }).Variables));
 
-    // Its rights are those of iam-policy.json, which tests/rights.test.ts compares: each value in it is filled in.
+    // Its rights are those of iam-policy.json, which tests/iam.test.ts compares: each value in it is filled in.
     const { iamPolicy } = createRequire(import.meta.url)('../deploy/function-role.cjs');
     const holes = new Set([...JSON.stringify(iamPolicy()).matchAll(/\$\{(\w+)\}/g)].map(([, name]) => name));
     const filled = [...example.matchAll(/^ +(\w+) *[:=] (?:data\.|local\.|var\.|this\.|functionName,|secretName,)/gm)];

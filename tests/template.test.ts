@@ -1,6 +1,6 @@
 /**
  * What is ours of the CloudFormation template, in every form of the API. tests/package.test.ts looks at the whole template;
- * tests/rights.test.ts, tests/metrics.test.ts and tests/alarms.test.ts look at roles, the dashboard and alarms.
+ * tests/iam.test.ts, tests/metrics.test.ts and tests/alarms.test.ts look at roles, the dashboard and alarms.
  */
 
 import { readFileSync } from 'node:fs';

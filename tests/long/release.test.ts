@@ -113,7 +113,7 @@ test('the list of packages and the licenses have everything that is in the bundl
   expect(sbom.metadata).not.toHaveProperty('timestamp');
 });
 
-test('iam-policy.json holds the rights that tests/rights.test.ts compares with the deployed ones', () => {
+test('iam-policy.json holds the rights that tests/iam.test.ts compares with the deployed ones', () => {
   const { iamPolicy } = createRequire(import.meta.url)('../../deploy/function-role.cjs');
   expect(JSON.parse(read('iam-policy.json').toString())).toEqual(iamPolicy());
 });
