@@ -201,6 +201,8 @@ describe('a key for each project', () => {
 });
 
 test('the secrets of a limited number of projects are kept, and the one goes that was not asked about for longest', async () => {
+  vi.resetModules();
+  expect((await import('../lib/remember.ts')).limits).toEqual({ entries: 1000 });
   const projects = Array.from({ length: 11 }, (_, at) => at.toString(16).padStart(24, '0'));
   const text = JSON.stringify({ publicKey, privateKey });
   for (const project of projects) secretsManager.secrets[`atlas/${project}`] = text;
