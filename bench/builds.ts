@@ -2,7 +2,7 @@
 
 import { join } from 'node:path';
 import { type BuildOptions, build } from 'esbuild';
-import { packageService, unpack } from '../deploy/package-service.ts';
+import { packageService, unpack } from '../scripts/package-service.ts';
 
 const root = join(import.meta.dirname, '..');
 const outdir = join(root, '.build/bench');

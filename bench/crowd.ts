@@ -9,9 +9,9 @@
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
-import { packageService, unpack } from '../deploy/package-service.ts';
 import { atlasError } from '../embedded/atlas.ts';
 import { startEmbeddedDynamoDB } from '../embedded/dynamodb.ts';
+import { packageService, unpack } from '../scripts/package-service.ts';
 import type { Order, Outcome } from './crowd-child.ts';
 import { type Environment, endAll, startAll } from './crowd-environments.ts';
 import { percentile, table } from './figures.ts';

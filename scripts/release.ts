@@ -12,7 +12,7 @@ import { promisify } from 'node:util';
 import { type BuildOptions, build } from 'esbuild';
 import { makeContractPackage } from '../contract/make-package.ts';
 import { bundleOpenApi } from '../contract/openapi.ts';
-import { packageService } from '../deploy/package-service.ts';
+import { packageService } from './package-service.ts';
 
 const root = join(import.meta.dirname, '..');
 const dist = join(root, 'dist');

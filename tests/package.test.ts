@@ -9,10 +9,10 @@ import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
-import { packageService, type Resource, unpack } from '../deploy/package-service.ts';
 import { startEmbeddedDynamoDB } from '../embedded/dynamodb.ts';
 import { serve } from '../embedded/http-server.ts';
 import { runtimeIsBuilt, startRuntime } from '../embedded/lambda-runtime.ts';
+import { packageService, type Resource, unpack } from '../scripts/package-service.ts';
 import {
   allIsWell,
   atlas,

@@ -1,7 +1,7 @@
 /** The deployment's parameters: what is wrong with them is named before anything is deployed. */
 
 import { describe, expect, test, vi } from 'vitest';
-import type { Resource } from '../deploy/package-service.ts';
+import type { Resource } from '../scripts/package-service.ts';
 import { defaults, everything, deploymentWith as judge } from './support/template.ts';
 
 const { default: NameRegion } = await import('../deploy/name-region.js' as string);

@@ -10,7 +10,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { CloudFormationClient, DescribeStacksCommand, GetTemplateCommand } from '@aws-sdk/client-cloudformation';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { copyService } from '../../deploy/package-service.ts';
+import { copyService } from '../../scripts/package-service.ts';
 
 const root = join(import.meta.dirname, '../..');
 const python = `

@@ -4,7 +4,7 @@ import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { beforeAll, expect, test } from 'vitest';
-import { packageService } from '../../deploy/package-service.ts';
+import { packageService } from '../../scripts/package-service.ts';
 import { readSpecification } from '../support/resource-specification.ts';
 import { callersOf, nullsIn, otherForms, partsOf, splitResources } from '../support/template.ts';
 

@@ -8,7 +8,7 @@ import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { type BuildOptions, build } from 'esbuild';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { packageService, unpack } from '../../deploy/package-service.ts';
+import { packageService, unpack } from '../../scripts/package-service.ts';
 
 const root = join(import.meta.dirname, '../..');
 const { version } = createRequire(import.meta.url)('../../package.json') as { version: string };

@@ -1,7 +1,7 @@
 /** The CloudFormation templates that the tests look at, and how they look at them. */
 
 import { createRequire } from 'node:module';
-import type { packageService } from '../../deploy/package-service.ts';
+import type { packageService } from '../../scripts/package-service.ts';
 
 export type Json = Record<string, unknown>;
 export type Template = Awaited<ReturnType<typeof packageService>>['template'];
