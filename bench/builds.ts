@@ -2,6 +2,7 @@
 
 import { join } from 'node:path';
 import { type BuildOptions, build } from 'esbuild';
+import { bundling } from '../deploy/bundle.ts';
 import { packageService, unpack } from '../scripts/package-service.ts';
 
 const root = join(import.meta.dirname, '..');
@@ -16,7 +17,6 @@ const scripts = (...names: string[]): BuildOptions => ({
 });
 
 export async function makeBuilds() {
-  const { bundling } = (await import('../deploy/bundle.js' as string)) as { bundling: BuildOptions };
   const { zip } = await packageService();
   const { taskRoot, remove } = unpack(zip);
   // As they are written: the SDK and digest-fetch come from node_modules.

@@ -3,7 +3,7 @@
  * what to expect. `node scripts/draw-dashboard.ts > docs/dashboard.svg`
  */
 
-import { createRequire } from 'node:module';
+import { widgets as widgetsOf } from '../deploy/dashboard.ts';
 
 type Widget = {
   x: number;
@@ -14,10 +14,7 @@ type Widget = {
 };
 type Series = { label: string; colour: string; values: number[]; filled?: boolean };
 
-const { widgets: widgetsOf } = createRequire(import.meta.url)('../deploy/dashboard.cjs') as {
-  widgets(api: object, hasTable: boolean): Widget[];
-};
-const widgets = widgetsOf({}, false);
+const widgets: Widget[] = widgetsOf({}, false);
 
 /** Twelve hours, a figure for each ten minutes. */
 const POINTS = 73;

@@ -9,9 +9,11 @@ import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { type BuildOptions, build } from 'esbuild';
+import { build } from 'esbuild';
 import { makeContractPackage } from '../contract/make-package.ts';
 import { bundleOpenApi } from '../contract/openapi.ts';
+import { apart, bundling } from '../deploy/bundle.ts';
+import { iamPolicy } from '../deploy/function-role.ts';
 import { packageService } from './package-service.ts';
 
 const root = join(import.meta.dirname, '..');
@@ -25,10 +27,6 @@ const { packages } = require('../package-lock.json') as Lock;
 
 /** The path of each package of which a bundle of the function has something in it, as in package-lock.json. */
 async function bundledPackages(): Promise<string[]> {
-  const { bundling, apart } = (await import('../deploy/bundle.js' as string)) as {
-    bundling: BuildOptions;
-    apart: string[];
-  };
   const entryPoints = ['functions/get-live-migration', ...apart].map((file) => join(root, `${file}.ts`));
   const { metafile } = await build({ ...bundling, entryPoints, outdir: root, write: false, metafile: true });
   const paths = Object.values(metafile?.outputs ?? {})
@@ -106,7 +104,7 @@ mkdirSync(dist);
 const write = (name: string, content: string | Buffer) => writeFileSync(join(dist, name), content);
 write('function.zip', (await packageService()).zip);
 await makeContractPackage(dist);
-write('iam-policy.json', json(require('../deploy/function-role.cjs').iamPolicy()));
+write('iam-policy.json', json(iamPolicy()));
 write('openapi.json', json(openApi));
 write('sbom.cdx.json', json(await sbom()));
 write('LICENSES.txt', licenses(await bundledPackages()));

@@ -1,10 +1,10 @@
 /** The documents: every command in them is run by a test, or needs an account and says so. */
 
 import { existsSync, globSync, readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { expect, onTestFinished, test, vi } from 'vitest';
 import { parse } from 'yaml';
+import { alarms as makeAlarms } from '../deploy/alarms.ts';
 import { demoGroupId, demoIds, demoProjects } from '../embedded/demo-migrations.ts';
 import { failureNames } from '../lib/core/failure.ts';
 import { renderDashboard } from '../scripts/draw-dashboard.ts';
@@ -146,8 +146,10 @@ test.each(['README.md', 'docs/operate.md'])('%s names every failure', (document)
 });
 
 test('docs/operate.md has a section for every alarm, under its name', () => {
-  const make = createRequire(import.meta.url)('../deploy/alarms.cjs') as (...args: object[]) => { Resources: object };
-  const { Resources } = make({ freshnessSeconds: '5' }, { metric: () => ({}) });
+  const { Resources } = makeAlarms(
+    { freshnessSeconds: '5', alarmTopicArn: '', runbookUrl: '' },
+    { metric: () => ({}) },
+  );
   const alarms = Object.keys(Resources).map((id) => id.replace(/Alarm$/, ''));
   expect(alarms.length).toBeGreaterThan(5);
   const sections = [...read('docs/operate.md').matchAll(/^### (\w+)$/gm)].map(([, name]) => name);

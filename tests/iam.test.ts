@@ -1,7 +1,7 @@
 /** The rights of the function and of the state machines: what each needs, and nothing else. */
 
-import { createRequire } from 'node:module';
 import { beforeAll, describe, expect, test } from 'vitest';
+import { iamPolicy } from '../deploy/function-role.ts';
 import { definitionOf, everything, partsOf, type Template } from './support/template.ts';
 
 let plain: Template;
@@ -49,7 +49,6 @@ describe('least privilege', () => {
       secret_name: 'atlas/live-migration',
       function_name: 'atlas-live-migration-dev-getLiveMigration',
     };
-    const { iamPolicy } = createRequire(import.meta.url)('../deploy/function-role.cjs');
     const text = JSON.stringify(iamPolicy());
     const filled = JSON.parse(text.replace(/\$\{(\w+)\}/g, (hole, name: string) => values[name] ?? hole));
     const policies = plain.Resources['FunctionRole']?.Properties['Policies'] as { PolicyDocument: object }[];

@@ -5,10 +5,10 @@
  */
 
 import { globSync, readdirSync, readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
+import { iamPolicy } from '../deploy/function-role.ts';
 import { startEmbeddedDynamoDB } from '../embedded/dynamodb.ts';
 import { serve } from '../embedded/http-server.ts';
 import { runtimeIsBuilt, startRuntime } from '../embedded/lambda-runtime.ts';
@@ -293,7 +293,6 @@ test.each(['hcl', 'ts'])(
     expect(variables.map(([, name]) => name)).toEqual(Object.keys((Environment as { Variables: object }).Variables));
 
     // Its rights are those of iam-policy.json, which tests/iam.test.ts compares: each value in it is filled in.
-    const { iamPolicy } = createRequire(import.meta.url)('../deploy/function-role.cjs');
     const holes = new Set([...JSON.stringify(iamPolicy()).matchAll(/\$\{(\w+)\}/g)].map(([, name]) => name));
     const filled = [...example.matchAll(/^ +(\w+) *[:=] (?:data\.|local\.|var\.|this\.|functionName,|secretName,)/gm)];
     expect(new Set(filled.map(([, name]) => name))).toEqual(holes);

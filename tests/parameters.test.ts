@@ -1,10 +1,9 @@
 /** The deployment's parameters: what is wrong with them is named before anything is deployed. */
 
 import { describe, expect, test, vi } from 'vitest';
+import NameRegion from '../deploy/name-region.ts';
 import type { Resource } from '../scripts/package-service.ts';
 import { defaults, everything, deploymentWith as judge } from './support/template.ts';
-
-const { default: NameRegion } = await import('../deploy/name-region.js' as string);
 
 type Samples = { rule: string; good: string[]; bad: string[]; with?: Record<string, string> };
 const numbers = (least: number, most: number): Samples => ({

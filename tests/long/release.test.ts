@@ -6,8 +6,10 @@ import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
-import { type BuildOptions, build } from 'esbuild';
+import { build } from 'esbuild';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { bundling } from '../../deploy/bundle.ts';
+import { iamPolicy } from '../../deploy/function-role.ts';
 import { packageService, unpack } from '../../scripts/package-service.ts';
 
 const root = join(import.meta.dirname, '../..');
@@ -83,7 +85,6 @@ test('function.zip is what is deployed', async () => {
 });
 
 test('the list of packages and the licenses have everything that is in the bundle', async () => {
-  const { bundling } = (await import('../../deploy/bundle.js' as string)) as { bundling: BuildOptions };
   const entryPoints = ['functions/get-live-migration.ts', 'lib/sharing/table.ts'].map((file) => join(root, file));
   const { metafile } = await build({ ...bundling, entryPoints, outdir: root, write: false, metafile: true });
   const inputs = Object.values(metafile?.outputs ?? {}).flatMap(({ inputs }) => Object.entries(inputs));
@@ -114,7 +115,6 @@ test('the list of packages and the licenses have everything that is in the bundl
 });
 
 test('iam-policy.json holds the rights that tests/iam.test.ts compares with the deployed ones', () => {
-  const { iamPolicy } = createRequire(import.meta.url)('../../deploy/function-role.cjs');
   expect(JSON.parse(read('iam-policy.json').toString())).toEqual(iamPolicy());
 });
 

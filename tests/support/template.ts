@@ -1,18 +1,12 @@
 /** The CloudFormation templates that the tests look at, and how they look at them. */
 
-import { createRequire } from 'node:module';
+import { defaults, deployment } from '../../deploy/parameters.ts';
 import type { packageService } from '../../scripts/package-service.ts';
 
 export type Json = Record<string, unknown>;
 export type Template = Awaited<ReturnType<typeof packageService>>['template'];
 
-export const {
-  defaults,
-  deployment,
-}: {
-  defaults: Record<string, unknown>;
-  deployment: (serverless: object) => Promise<object>;
-} = createRequire(import.meta.url)('../../deploy/parameters.cjs');
+export { defaults };
 
 /** Judges the parameters and derives the parts, as serverless does it, with the defaults for the others. */
 export const deploymentWith = async (

@@ -1,9 +1,10 @@
+// @ts-nocheck
 /**
  * The REST API before the function, in CloudFormation: regional, or private, where only some VPC endpoints reach it.
  * osls would change its stage with calls of its own, outside of the template.
  */
 
-const { createHash } = require('node:crypto');
+import { createHash } from 'node:crypto';
 
 const service = '${self:service}-${sls:stage}';
 const stage = '${sls:stage}';
@@ -84,7 +85,7 @@ const method = {
 };
 
 /** @param values the deployment's valid parameters, with its lists as arrays */
-module.exports = (values) => {
+export const restApi = (values) => {
   const { vpcEndpointIds, throttlingRate, throttlingBurst, logRetentionDays, accessLogFormat } = values;
   const isPrivate = vpcEndpointIds.length > 0;
   const policy = resourcePolicy(values);

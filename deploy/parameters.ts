@@ -1,17 +1,18 @@
+// @ts-nocheck
 /**
  * Validates the deployment's parameters together, before anything is deployed, and derives the parts of
  * serverless.yml that depend on them. A new parameter needs its entry in the table here, and nothing else.
  */
 
-const { readBaseUrl, baseUrlRule } = require('../lib/atlas/base-url.ts');
-const { readProxy, proxyRule } = require('../lib/proxy.ts');
-const httpApi = require('./http-api.cjs');
-const restApi = require('./rest-api.cjs');
-const alarms = require('./alarms.cjs');
-const answerTable = require('./answer-table.cjs');
-const dashboard = require('./dashboard.cjs');
-const { functionRole } = require('./function-role.cjs');
-const waiting = require('./waiting.cjs');
+import { baseUrlRule, readBaseUrl } from '../lib/atlas/base-url.ts';
+import { proxyRule, readProxy } from '../lib/proxy.ts';
+import { alarms } from './alarms.ts';
+import { answerTable } from './answer-table.ts';
+import { dashboard } from './dashboard.ts';
+import { functionRole } from './function-role.ts';
+import { httpApi } from './http-api.ts';
+import { restApi } from './rest-api.ts';
+import { waiting } from './waiting.ts';
 
 /** What CloudWatch Logs accepts as a retention. */
 const retentions = [
@@ -276,7 +277,7 @@ const untaggable = [
 ];
 
 /** What of serverless.yml follows from the values. */
-async function deployment({ options, resolveVariable, resolveConfigurationProperty }) {
+export async function deployment({ options, resolveVariable, resolveConfigurationProperty }) {
   const values = {};
   for (const name of Object.keys(parameters)) values[name] = String(await resolveVariable(`param:${name}, ''`)).trim();
   const given = [options.param ?? []].flat().map((pair) => pair.split('=')[0]);
@@ -331,6 +332,6 @@ async function deployment({ options, resolveVariable, resolveConfigurationProper
   };
 }
 
-const defaults = Object.fromEntries(Object.entries(parameters).map(([name, parameter]) => [name, parameter.default]));
-
-module.exports = { defaults, deployment };
+export const defaults = Object.fromEntries(
+  Object.entries(parameters).map(([name, parameter]) => [name, parameter.default]),
+);

@@ -1,3 +1,4 @@
+// @ts-nocheck
 /**
  * The alarms, made from one table: what is wrong, what to do first, and when each fires. tests/alarms.test.ts runs them
  * over made series; docs/operate.md is the runbook.
@@ -214,7 +215,7 @@ const table = (api, hasTable) => ({
  * @param values the deployment's valid parameters
  * @param api the form of the API: its metrics, and the door that it is to the function
  */
-module.exports = ({ alarmTopicArn, runbookUrl, freshnessSeconds }, api) => ({
+export const alarms = ({ alarmTopicArn, runbookUrl, freshnessSeconds }, api) => ({
   Resources: Object.fromEntries(
     Object.entries(table(api, Number(freshnessSeconds) > 0)).map(([name, [condition, wrong, first]]) => [
       `${name}Alarm`,

@@ -1,3 +1,4 @@
+// @ts-nocheck
 /**
  * The CloudWatch dashboard: what a person wants to see during a migration, from the top. In its body, `Service`, `AWS::…`
  * and the names of resources are filled in by CloudFormation.
@@ -118,7 +119,7 @@ const rows = (api, hasTable) => [
 const height = 6;
 const width = 12;
 
-const widgets = (api, hasTable) =>
+export const widgets = (api, hasTable) =>
   rows(api, hasTable).flatMap((row, y) =>
     row.map(([title, metrics, label, more], x) => ({
       type: 'metric',
@@ -142,7 +143,7 @@ const widgets = (api, hasTable) =>
  * @param values the deployment's valid parameters
  * @param api the form of the API
  */
-module.exports = ({ freshnessSeconds }, api) => ({
+export const dashboard = ({ freshnessSeconds }, api) => ({
   Resources: {
     Dashboard: {
       Type: 'AWS::CloudWatch::Dashboard',
@@ -158,4 +159,3 @@ module.exports = ({ freshnessSeconds }, api) => ({
     },
   },
 });
-module.exports.widgets = widgets;

@@ -1,6 +1,7 @@
+// @ts-nocheck
 /** The function's role: what it may do, and nothing else. */
 
-const { allow, role } = require('./iam.cjs');
+import { allow, role } from './iam.ts';
 
 const log = 'arn:${AWS::Partition}:logs:${AWS::Region}:${AWS::AccountId}:log-group';
 const functionName = '${self:service}-${sls:stage}-getLiveMigration';
@@ -62,7 +63,7 @@ const statements = ({ atlasSecretId, kmsKeyArn, subnetIds }) => [
  * @param values the deployment's valid parameters
  * @param more rights that other parts of the deployment give the function: actions, and on what
  */
-const functionRole = (values, more) => ({
+export const functionRole = (values, more) => ({
   Resources: {
     FunctionRole: role({
       principal: 'lambda.amazonaws.com',
@@ -74,7 +75,7 @@ const functionRole = (values, more) => ({
 });
 
 /** What the function may do, as a file for other tools: they fill in partition, region, account, function and secret. */
-function iamPolicy() {
+export function iamPolicy() {
   const names = { 'AWS::Partition': '${partition}', 'AWS::Region': '${region}', 'AWS::AccountId': '${account}' };
   const fill = (text) =>
     text.replace(functionName, '${function_name}').replace(/\$\{([\w:]+)\}/g, (hole, name) => names[name] ?? hole);
@@ -83,5 +84,3 @@ function iamPolicy() {
   );
   return { Version: '2012-10-17', Statement };
 }
-
-module.exports = { functionRole, iamPolicy };

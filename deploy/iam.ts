@@ -1,7 +1,8 @@
+// @ts-nocheck
 /** Statements and roles, as every part of the deployment writes them. */
 
 /** A statement that allows some actions on a resource, under a condition where there is one. */
-const allow = (actions, resource, condition) => ({
+export const allow = (actions, resource, condition) => ({
   Effect: 'Allow',
   Action: actions,
   Resource: resource,
@@ -14,7 +15,7 @@ const allow = (actions, resource, condition) => ({
  * @param policyName the name of its one policy, which has the statements
  * @param permissionsBoundaryArn the deployment's parameter: empty for none
  */
-const role = ({ principal, condition, policyName, statements, permissionsBoundaryArn }) => ({
+export const role = ({ principal, condition, policyName, statements, permissionsBoundaryArn }) => ({
   Type: 'AWS::IAM::Role',
   Properties: {
     AssumeRolePolicyDocument: {
@@ -32,5 +33,3 @@ const role = ({ principal, condition, policyName, statements, permissionsBoundar
     Policies: [{ PolicyName: policyName, PolicyDocument: { Version: '2012-10-17', Statement: statements } }],
   },
 });
-
-module.exports = { allow, role };

@@ -1,9 +1,10 @@
+// @ts-nocheck
 /**
  * The packaging step of `serverless package` and `serverless deploy`: bundles the function into one file, at the
  * path that its `handler` names, and what it loads only where it is needed into another; and zips these files alone.
  */
 
-import { build } from 'esbuild';
+import { type BuildOptions, build } from 'esbuild';
 
 const outDir = '.build';
 
@@ -86,9 +87,11 @@ export const bundling = {
   // import('node:http') would load all that Node's HTTP module loads lazily, fetch among it: 20 ms.
   supported: { 'dynamic-import': false },
   legalComments: 'none',
-};
+} satisfies BuildOptions;
 
 export default class Bundle {
+  hooks: Record<string, () => Promise<void>>;
+
   constructor(serverless) {
     this.hooks = {
       'before:package:createDeploymentArtifacts': async () => {

@@ -1,9 +1,10 @@
+// @ts-nocheck
 /** The state machines of the wait, made of their definitions: what each may do, and where its errors are logged. */
 
-const { readFileSync } = require('node:fs');
-const { join } = require('node:path');
-const { parse } = require('yaml');
-const { allow, role } = require('./iam.cjs');
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { parse } from 'yaml';
+import { allow, role } from './iam.ts';
 
 const service = '${self:service}-${sls:stage}';
 const here = '${AWS::Region}:${AWS::AccountId}';
@@ -81,10 +82,10 @@ const machines = ({ eventBusName, alarmTopicArn }) => ({
 
 const logicalIdOf = (machine) => machine[0].toUpperCase() + machine.slice(1);
 
-const definitionOf = (file) => parse(readFileSync(join(__dirname, `${file}.asl.yml`), 'utf8'));
+const definitionOf = (file) => parse(readFileSync(join(import.meta.dirname, `${file}.asl.yml`), 'utf8'));
 
 /** @param values the deployment's valid parameters */
-function waiting({ eventBusName, alarmTopicArn, logRetentionDays, permissionsBoundaryArn }) {
+export function waiting({ eventBusName, alarmTopicArn, logRetentionDays, permissionsBoundaryArn }) {
   const resources = {
     WaitingLogGroup: {
       Type: 'AWS::Logs::LogGroup',
@@ -132,5 +133,3 @@ function waiting({ eventBusName, alarmTopicArn, logRetentionDays, permissionsBou
     },
   };
 }
-
-module.exports = waiting;

@@ -1,7 +1,8 @@
+// @ts-nocheck
 /** The HTTP API before the function: who may call (IAM or a JWT), from which pages (CORS), and how often. */
 
 /** @param values the deployment's valid parameters, with its lists as arrays */
-module.exports = ({
+export const httpApi = ({
   corsOrigins,
   jwtIssuer,
   jwtAudience,

@@ -1,3 +1,4 @@
+// @ts-nocheck
 /** The table of shared answers, where there is one. */
 
 const name = '${self:service}-${sls:stage}-answers';
@@ -6,7 +7,7 @@ const name = '${self:service}-${sls:stage}-answers';
  * @param values the deployment's valid parameters
  * @returns the table, its name for the function's environment, and what the function may do with it
  */
-module.exports = ({ freshnessSeconds }) => {
+export const answerTable = ({ freshnessSeconds }) => {
   if (Number(freshnessSeconds) === 0) return { part: {}, name: '', rights: [] };
   return {
     name,

@@ -1,5 +1,8 @@
+// @ts-nocheck
 /** Commands that change a stack must name its region, so that it is the region of the secret. */
 export default class NameRegion {
+  hooks: { initialize: () => void };
+
   constructor(serverless, options) {
     this.hooks = {
       initialize: () => {

@@ -1,0 +1,2 @@
+// osls loads no .ts.
+module.exports = require('./parameters.ts');
