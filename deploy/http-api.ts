@@ -1,6 +1,8 @@
 // @ts-nocheck
 /** The HTTP API before the function: who may call (IAM or a JWT), from which pages (CORS), and how often. */
 
+import { accessLogFormat } from './access-log.ts';
+
 /** @param values the deployment's valid parameters, with its lists as arrays */
 export const httpApi = ({
   corsOrigins,
@@ -10,7 +12,6 @@ export const httpApi = ({
   throttlingRate,
   throttlingBurst,
   tagList,
-  accessLogFormat,
 }) => ({
   door: 'http-api',
   metric: (name) => ({

@@ -1,25 +1,19 @@
 // @ts-nocheck
 /**
- * Validates the deployment's parameters together, before anything is deployed, and derives the parts of
- * serverless.yml that depend on them. A new parameter needs its entry in the table here, and nothing else.
+ * The table of the deployment's parameters. A new one is a row here, a row in tests/parameters.test.ts and a line in
+ * docs/deploy.md; what it means together with others is in parameter-rules.ts.
  */
 
 import { baseUrlRule, readBaseUrl } from '../lib/atlas/base-url.ts';
 import { proxyRule, readProxy } from '../lib/proxy.ts';
-import { alarms } from './alarms.ts';
-import { answerTable } from './answer-table.ts';
-import { dashboard } from './dashboard.ts';
-import { functionRole } from './function-role.ts';
-import { httpApi } from './http-api.ts';
-import { restApi } from './rest-api.ts';
-import { waiting } from './waiting.ts';
+import { splitTag } from './tags.ts';
 
 /** What CloudWatch Logs accepts as a retention. */
 const retentions = [
   1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653,
 ];
 
-const list = (text) => [
+export const list = (text) => [
   ...new Set(
     text
       .split(',')
@@ -27,17 +21,10 @@ const list = (text) => [
       .filter(Boolean),
   ),
 ];
-const isFilled = (text) => list(text).length > 0;
 const isWholeNumber = (text, least, most) => /^\d+$/.test(text) && Number(text) >= least && Number(text) <= most;
 const isHttps = (text) => /^https:\/\//i.test(text) && URL.canParse(text);
 /** As tokens name it (RFC 8414, section 2). */
 const isIssuer = (text) => isHttps(text) && !/[?#@]/.test(text);
-
-/** The name and the value of a tag, without blanks around them. */
-const splitTag = (pair) => {
-  const [name, ...value] = pair.split('=');
-  return [name.trim(), value.join('=').trim()];
-};
 
 /** An origin as browsers send it. API Gateway would take an asterisk in it for any text. */
 const isOrigin = (text) => /^https?:\/\/[^*]+$/.test(text) && URL.canParse(text) && new URL(text).origin === text;
@@ -49,17 +36,13 @@ const each =
     list(text).length <= most && list(text).every(isGood);
 
 /** The forms of the API. */
-const forms = { http: httpApi, rest: restApi, private: restApi, none: () => ({ events: [], part: {} }) };
-
-/** One JSON line for each call: who asked, how it ended, and the request id that the function's log line has too. */
-const accessLogFormat =
-  '{"requestId":"$context.requestId","time":"$context.requestTime","ip":"$context.identity.sourceIp","caller":"$context.identity.userArn","subject":"$context.authorizer.claims.sub","path":"$context.path","status":$context.status,"ms":$context.responseLatency,"functionRequestId":"$context.integration.requestId","integrationMs":"$context.integration.latency","error":"$context.error.message","integrationError":"$context.integrationErrorMessage","authorizerError":"$context.authorizer.error"}';
+const apiForms = ['http', 'rest', 'private', 'none'];
 
 /**
  * Every parameter: its default, and what it must be, as the end of a sentence that begins with its name. Each can be
  * set for a stage in serverless.yml (params: prod: …) or given with --param "name=value".
  */
-const parameters = {
+export const parameters = {
   // Name or ARN of the secret with the Atlas key; {groupId} in it is replaced by the project's id, so that each project
   // can have a key of its own.
   atlasSecretId: {
@@ -78,7 +61,7 @@ const parameters = {
   // (direct invocation and Step Functions only).
   api: {
     default: 'http',
-    isGood: (text) => Object.hasOwn(forms, text),
+    isGood: (text) => apiForms.includes(text),
     rule: 'must be http, rest, private or none',
   },
   // The VPC endpoints (for execute-api) that reach a private API, comma-separated.
@@ -218,119 +201,6 @@ const parameters = {
     rule: 'must be names of hosts or domains, comma-separated',
   },
 };
-
-const listNames = Object.keys(parameters).filter((name) => parameters[name].isList);
-
-/** Names everything that is wrong. */
-function findProblems(values, given, { region, functionName }) {
-  const unknown = new Set(given.filter((name) => !Object.hasOwn(parameters, name)));
-  const problems = [...unknown].map((name) => `there is no parameter ${name}`);
-  for (const [name, { isGood, rule }] of Object.entries(parameters)) {
-    if (!isGood(values[name])) problems.push(`${name} ${rule}`);
-  }
-  if (Boolean(values.jwtIssuer) !== isFilled(values.jwtAudience)) {
-    problems.push('jwtIssuer and jwtAudience are needed together');
-  }
-  if (functionName.length > 64) {
-    problems.push(
-      `the stage is too long: ${functionName} has ${functionName.length} characters, of which Lambda takes 64`,
-    );
-  }
-  const { api } = values;
-  if (api === 'private' && !isFilled(values.vpcEndpointIds)) problems.push('api private needs vpcEndpointIds');
-  if (api !== 'private' && isFilled(values.vpcEndpointIds)) problems.push('vpcEndpointIds need api private');
-  for (const name of ['jwtIssuer', 'jwtAudience', 'jwtScopes', 'corsOrigins'])
-    if (api !== 'http' && isFilled(values[name])) problems.push(`${name} needs api http`);
-  if (isFilled(values.jwtScopes) && !values.jwtIssuer) problems.push('jwtScopes need jwtIssuer');
-  if (['http', 'none'].includes(api) && isFilled(values.callerAccountIds)) {
-    problems.push('callerAccountIds need api rest or private');
-  }
-  for (const name of ['atlasSecretId', 'kmsKeyArn', 'alarmTopicArn', 'eventBusName']) {
-    const [, of = region] = /^arn:[\w-]+:\w+:([\w-]+):/.exec(values[name]) ?? [];
-    if (of !== region) {
-      problems.push(`${name} is in ${of}, and the deployment in ${region}: they must be in the same region`);
-    }
-  }
-  if (isFilled(values.subnetIds) !== isFilled(values.securityGroupIds)) {
-    problems.push('subnetIds and securityGroupIds are needed together');
-  }
-  return problems;
-}
-
-/** What is wrong under one stage of params; a variable of serverless is left to it. */
-const findProblemsOfStage = ([stage, ofStage]) =>
-  Object.entries(ofStage ?? {})
-    .map(([name, value]) => ({
-      stage,
-      text: String(value ?? '').trim(),
-      ...parameters[name],
-      rule: `${name} ${parameters[name]?.rule}`,
-    }))
-    .filter(({ text, isGood }) => isGood && !text.includes('${') && !isGood(text));
-
-/** The types of our resources that take no tags. */
-const untaggable = [
-  'AWS::Lambda::Permission',
-  'AWS::ApiGateway::Resource',
-  'AWS::ApiGateway::Method',
-  'AWS::ApiGateway::Deployment',
-];
-
-/** What of serverless.yml follows from the values. */
-export async function deployment({ options, resolveVariable, resolveConfigurationProperty }) {
-  const values = {};
-  for (const name of Object.keys(parameters)) values[name] = String(await resolveVariable(`param:${name}, ''`)).trim();
-  const given = [options.param ?? []].flat().map((pair) => pair.split('=')[0]);
-  // What is wrong under another stage would be noticed too late; a name that is wrong is not used at all.
-  const stages = Object.entries((await resolveConfigurationProperty(['params'])) ?? {});
-  for (const [, ofStage] of stages) given.push(...Object.keys(ofStage ?? {}));
-
-  const region = await resolveVariable('self:provider.region');
-  const functionName = `${await resolveVariable('self:service')}-${await resolveVariable('sls:stage')}-getLiveMigration`;
-  const problems = findProblems(values, given, { region, functionName });
-  problems.push(
-    ...stages
-      .flatMap(findProblemsOfStage)
-      .filter(({ rule }) => !problems.includes(rule))
-      .map(({ stage, rule }) => `under ${stage}, ${rule}`),
-  );
-  if (problems.length > 0) {
-    const error = new Error(`the parameters are not valid: ${problems.join('; ')}.`);
-    // osls prints the stack, which says nothing to the reader.
-    error.stack = error.message;
-    throw error;
-  }
-
-  const lists = Object.fromEntries(listNames.map((name) => [name, list(values[name])]));
-  const { subnetIds, securityGroupIds } = lists;
-  const { reservedConcurrency, logRetentionDays } = values;
-  const tags = Object.fromEntries(lists.tags.map((pair) => splitTag(pair)));
-  const tagList = Object.entries(tags).map(([Key, Value]) => ({ Key, Value }));
-  const tagged = (part) => {
-    for (const { Type, Properties } of Object.values(part.Resources ?? {}))
-      if (tagList.length > 0 && !untaggable.includes(Type)) Properties.Tags = tagList;
-    return part;
-  };
-  const api = forms[values.api]({ ...values, ...lists, tagList, accessLogFormat });
-  const table = answerTable(values);
-  return {
-    events: api.events,
-    httpApi: api.httpApi ?? {},
-    logs: api.logs ?? {},
-    api: tagged(api.part),
-    answerTable: tagged(table.part),
-    answerTableName: table.name,
-    functionRole: tagged(functionRole({ ...values, ...lists }, table.rights)),
-    waiting: tagged(waiting(values)),
-    alarms: tagged(alarms(values, api)),
-    dashboard: tagged(dashboard(values, api)),
-    tags,
-    tagList,
-    vpc: subnetIds.length > 0 ? { subnetIds, securityGroupIds } : null,
-    reservedConcurrency: reservedConcurrency ? Number(reservedConcurrency) : null,
-    logRetentionInDays: Number(logRetentionDays),
-  };
-}
 
 export const defaults = Object.fromEntries(
   Object.entries(parameters).map(([name, parameter]) => [name, parameter.default]),

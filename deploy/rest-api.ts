@@ -5,6 +5,7 @@
  */
 
 import { createHash } from 'node:crypto';
+import { accessLogFormat } from './access-log.ts';
 
 const service = '${self:service}-${sls:stage}';
 const stage = '${sls:stage}';
@@ -86,7 +87,7 @@ const method = {
 
 /** @param values the deployment's valid parameters, with its lists as arrays */
 export const restApi = (values) => {
-  const { vpcEndpointIds, throttlingRate, throttlingBurst, logRetentionDays, accessLogFormat } = values;
+  const { vpcEndpointIds, throttlingRate, throttlingBurst, logRetentionDays } = values;
   const isPrivate = vpcEndpointIds.length > 0;
   const policy = resourcePolicy(values);
   // A stage shows what was deployed last, so a change of the API needs another deployment resource.

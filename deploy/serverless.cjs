@@ -1,2 +1,2 @@
 // osls loads no .ts.
-module.exports = require('./parameters.ts');
+module.exports = require('./deployment.ts');

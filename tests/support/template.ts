@@ -1,6 +1,6 @@
 /** The CloudFormation templates that the tests look at, and how they look at them. */
 
-import { defaults, deployment } from '../../deploy/parameters.ts';
+import { defaults, deployment } from '../../deploy/deployment.ts';
 import type { packageService } from '../../scripts/package-service.ts';
 
 export type Json = Record<string, unknown>;

@@ -1,0 +1,3 @@
+/** One JSON line for each call: who asked, how it ended, and the request id that the function's log line has too. */
+export const accessLogFormat =
+  '{"requestId":"$context.requestId","time":"$context.requestTime","ip":"$context.identity.sourceIp","caller":"$context.identity.userArn","subject":"$context.authorizer.claims.sub","path":"$context.path","status":$context.status,"ms":$context.responseLatency,"functionRequestId":"$context.integration.requestId","integrationMs":"$context.integration.latency","error":"$context.error.message","integrationError":"$context.integrationErrorMessage","authorizerError":"$context.authorizer.error"}';
