@@ -1,4 +1,3 @@
-// @ts-nocheck
 /**
  * The alarms, made from one table: what is wrong, what to do first, and when each fires. tests/alarms.test.ts runs them
  * over made series; docs/operate.md is the runbook.
@@ -8,6 +7,10 @@
  * each alarm here looks at one window, or at windows of a minute.
  */
 
+import type { Api } from './api.ts';
+import type { Alarm, Metric, Part, Query } from './cloudformation.ts';
+import type { Values } from './parameters.ts';
+
 const service = '${self:service}-${sls:stage}';
 const minute = 60;
 /** Minutes that an alarm stays on after one fault, so that an hourly fault does not notify once an hour. */
@@ -16,37 +19,37 @@ const ONCE = 80;
 const REPEATED = 130;
 
 /** A metric that the function or a state machine writes. */
-const own = (name, dimensions = {}) => ({
+const own = (name: string, dimensions: Record<string, string> = {}): Metric => ({
   Namespace: 'AtlasLiveMigration',
   MetricName: name,
   Dimensions: Object.entries({ service, ...dimensions }).map(([Name, Value]) => ({ Name, Value })),
 });
-const ofFunction = (name) => ({
+const ofFunction = (name: string): Metric => ({
   Namespace: 'AWS/Lambda',
   MetricName: name,
   Dimensions: [{ Name: 'FunctionName', Value: { Ref: 'GetLiveMigrationLambdaFunction' } }],
 });
 
-const query = (Id, Metric, seconds, Stat = 'Sum') => ({
+const query = (Id: string, Metric: Metric, seconds: number, Stat = 'Sum'): Query => ({
   Id,
   ReturnData: false,
   MetricStat: { Metric, Period: seconds, Stat },
 });
-const step = (Id, Expression) => ({ Id, Expression, ReturnData: false });
-const result = (Expression) => ({ Id: 'result', Expression, ReturnData: true });
+const step = (Id: string, Expression: string): Query => ({ Id, Expression, ReturnData: false });
+const result = (Expression: string): Query => ({ Id: 'result', Expression, ReturnData: true });
 
 /** Fires while `threshold` is reached in the last minutes. */
-const reaches = (threshold, metric, minutes) => ({
+const reaches = (threshold: number, metric: Metric, minutes: number): Alarm => ({
   Metrics: [query('m', metric, minutes * minute), result('FILL(m, 0)')],
   EvaluationPeriods: 1,
   Threshold: threshold,
 });
 
 /** Fires at the first request that ends like that. */
-const atFirst = (outcome) => reaches(1, own('Requests', { outcome }), ONCE);
+const atFirst = (outcome: string) => reaches(1, own('Requests', { outcome }), ONCE);
 
 /** Fires while an expression over metrics, one letter each, is true for the last minutes. */
-const holds = (expression, metrics, minutes) => ({
+const holds = (expression: string, metrics: Record<string, [Metric, stat?: string]>, minutes: number): Alarm => ({
   Metrics: [
     ...Object.entries(metrics).map(([id, [metric, stat]]) => query(id, metric, minutes * minute, stat)),
     result(`IF(${expression}, 1, 0)`),
@@ -56,18 +59,18 @@ const holds = (expression, metrics, minutes) => ({
 });
 
 /** A metric by the minute: x0 is this minute, x1 the one before, and so on. Metric math has no other word for that. */
-const byMinute = (x, metric, minutes) => [
+const byMinute = (x: string, metric: Metric, minutes: number): Query[] => [
   query(x, metric, minute),
   step(`${x}0`, `FILL(${x}, 0)`),
   ...Array.from({ length: minutes - 1 }, (_, at) => step(`${x}${at + 1}`, `${x}${at} - DIFF(${x}${at})`)),
 ];
-const sumOf = (x, minutes) => Array.from({ length: minutes }, (_, at) => `${x}${at}`).join(' + ');
+const sumOf = (x: string, minutes: number) => Array.from({ length: minutes }, (_, at) => `${x}${at}`).join(' + ');
 
 /**
  * Fires when, for the calls of one minute, less than half as many outcomes were written in that minute and the next three:
  * a call may end in a later minute than it began, and what comes out of a log comes late.
  */
-const withoutOutcome = (calls, outcomes) => ({
+const withoutOutcome = (calls: Metric, outcomes: Metric): Alarm => ({
   Metrics: [...byMinute('c', calls, 4), ...byMinute('o', outcomes, 4), result(`IF(c3 > 2 * (${sumOf('o', 4)}), 1, 0)`)],
   EvaluationPeriods: ONCE,
   DatapointsToAlarm: 1,
@@ -75,16 +78,16 @@ const withoutOutcome = (calls, outcomes) => ({
 });
 
 /** For each alarm: when it fires, what is wrong, and what to do first. */
-const table = (api, hasTable) => ({
+const table = (gateway: Api['gateway'], hasTable: boolean): Record<string, [Alarm, wrong: string, first: string]> => ({
   FunctionFails: [
     withoutOutcome(ofFunction('Invocations'), own('Requests')),
     'Lambda called the function, and the function did not finish: it does not start, runs out of memory, or runs into its time-out.',
     'Read the last lines of the log group of the function, and roll back if this began with a deployment.',
   ],
-  ...(api.metric
+  ...(gateway
     ? {
         ApiFails: [
-          withoutOutcome(api.metric(api.serverErrors), own('Requests', { door: api.door })),
+          withoutOutcome(gateway.serverErrors, own('Requests', { door: gateway.door })),
           'The API answers with 5xx, and the function wrote no outcome for these calls.',
           'Look at integrationError in the access log of the API: the permission to invoke the function may be missing.',
         ],
@@ -213,11 +216,11 @@ const table = (api, hasTable) => ({
 
 /**
  * @param values the deployment's valid parameters
- * @param api the form of the API: its metrics, and the door that it is to the function
+ * @param api the form of the API
  */
-export const alarms = ({ alarmTopicArn, runbookUrl, freshnessSeconds }, api) => ({
+export const alarms = ({ alarmTopicArn, runbookUrl, freshnessSeconds }: Values, { gateway }: Api): Part => ({
   Resources: Object.fromEntries(
-    Object.entries(table(api, Number(freshnessSeconds) > 0)).map(([name, [condition, wrong, first]]) => [
+    Object.entries(table(gateway, Number(freshnessSeconds) > 0)).map(([name, [condition, wrong, first]]) => [
       `${name}Alarm`,
       {
         Type: 'AWS::CloudWatch::Alarm',

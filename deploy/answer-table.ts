@@ -1,5 +1,8 @@
-// @ts-nocheck
 /** The table of shared answers, where there is one. */
+
+import type { Part, Statement } from './cloudformation.ts';
+import { allow } from './iam.ts';
+import type { Values } from './parameters.ts';
 
 const name = '${self:service}-${sls:stage}-answers';
 
@@ -7,11 +10,11 @@ const name = '${self:service}-${sls:stage}-answers';
  * @param values the deployment's valid parameters
  * @returns the table, its name for the function's environment, and what the function may do with it
  */
-export const answerTable = ({ freshnessSeconds }) => {
+export const answerTable = ({ freshnessSeconds }: Values): { part: Part; name: string; rights: Statement[] } => {
   if (Number(freshnessSeconds) === 0) return { part: {}, name: '', rights: [] };
   return {
     name,
-    rights: [[['dynamodb:GetItem', 'dynamodb:UpdateItem'], { 'Fn::GetAtt': ['AnswerTable', 'Arn'] }]],
+    rights: [allow(['dynamodb:GetItem', 'dynamodb:UpdateItem'], { 'Fn::GetAtt': ['AnswerTable', 'Arn'] })],
     part: {
       Resources: {
         AnswerTable: {

@@ -1,10 +1,9 @@
-// @ts-nocheck
 /**
  * The packaging step of `serverless package` and `serverless deploy`: bundles the function into one file, at the
  * path that its `handler` names, and what it loads only where it is needed into another; and zips these files alone.
  */
 
-import { type BuildOptions, build } from 'esbuild';
+import { type BuildOptions, build, type Plugin } from 'esbuild';
 
 const outDir = '.build';
 
@@ -24,11 +23,11 @@ const credentials = `
     );
 `;
 
-const hash = (name) => `(text) => crypto.hash('${name}', text)`;
-const withCrypto = (code) => `const crypto = require('node:crypto'); ${code}`;
+const hash = (name: string) => `(text) => crypto.hash('${name}', text)`;
+const withCrypto = (code: string) => `const crypto = require('node:crypto'); ${code}`;
 
 /** Modules of which the function needs only a part, and what replaces them in the bundle. */
-const replacements = {
+const replacements: Record<string, string> = {
   '@aws-sdk/credential-provider-node': credentials,
   // Only operations that stream need it; Secrets Manager has none.
   '@smithy/core/event-streams': 'export const EventStreamSerde = undefined, eventStreamSerdeProvider = undefined;',
@@ -39,20 +38,19 @@ const replacements = {
   'base-64': `exports.encode = (text) => Buffer.from(text, 'latin1').toString('base64')`,
 };
 
-const replacing = {
+const replacing: Plugin = {
   name: 'replacing',
   setup({ onResolve, onLoad }) {
-    const filter = new RegExp(`^(${Object.keys(replacements).join('|')})$`);
-    onResolve({ filter }, ({ path, resolveDir }) => ({
-      path,
-      namespace: 'replacing',
-      sideEffects: false,
-      pluginData: resolveDir,
-    }));
-    onLoad({ filter: /.*/, namespace: 'replacing' }, ({ path, pluginData }) => ({
-      contents: replacements[path],
-      resolveDir: pluginData,
-    }));
+    for (const [name, contents] of Object.entries(replacements)) {
+      const filter = new RegExp(`^${name}$`);
+      onResolve({ filter }, ({ path, resolveDir }) => ({
+        path,
+        namespace: 'replacing',
+        sideEffects: false,
+        pluginData: resolveDir,
+      }));
+      onLoad({ filter, namespace: 'replacing' }, ({ pluginData }) => ({ contents, resolveDir: pluginData }));
+    }
   },
 };
 
@@ -61,7 +59,7 @@ const replacing = {
  * wrap all code that both use, which slows down functions that don't need it.
  */
 export const apart = ['lib/sharing/table'];
-const leavingApart = {
+const leavingApart: Plugin = {
   name: 'leaving-apart',
   setup({ onResolve }) {
     onResolve({ filter: /^\.\.\/.*\.ts$/ }, ({ kind, path }) => {
@@ -89,10 +87,17 @@ export const bundling = {
   legalComments: 'none',
 } satisfies BuildOptions;
 
+/** What this plugin needs of osls. */
+type Serverless = {
+  service: { service: string; functions: Record<string, { handler: string }>; package: { artifact?: string } };
+  pluginManager: { plugins: object[] };
+};
+type Packager = { zipFiles(files: string[], name: string, folder: string): Promise<string> };
+
 export default class Bundle {
   hooks: Record<string, () => Promise<void>>;
 
-  constructor(serverless) {
+  constructor(serverless: Serverless) {
     this.hooks = {
       'before:package:createDeploymentArtifacts': async () => {
         const { functions, package: packaging, service } = serverless.service;
@@ -103,7 +108,10 @@ export default class Bundle {
           outbase: '.',
           ...bundling,
         });
-        const packager = serverless.pluginManager.plugins.find((plugin) => plugin.constructor.name === 'Package');
+        const packager = serverless.pluginManager.plugins.find(
+          (plugin): plugin is Packager => plugin.constructor.name === 'Package',
+        );
+        if (!packager) throw new Error('osls has no plugin named Package');
         packaging.artifact = await packager.zipFiles(
           files.map((file) => `${outDir}/${file}.js`),
           `${service}.zip`,

@@ -1,40 +1,56 @@
-// @ts-nocheck
 /**
  * The CloudWatch dashboard: what a person wants to see during a migration, from the top. In its body, `Service`, `AWS::…`
  * and the names of resources are filled in by CloudFormation.
  */
 
+import type { Api } from './api.ts';
+import type { Metric, Part } from './cloudformation.ts';
+import type { Values } from './parameters.ts';
+
 const own = 'AtlasLiveMigration';
 const service = '${Service}';
 
+/** One line of a widget: names of a metric, or an expression, and options. */
+type Line = (string | Options)[];
+type Options = Record<string, string>;
+type Row = [title: string, lines: Line[], unit: string, more?: { stacked: true }][];
+
 /** Finds the metrics of all the values that the last dimensions have, so that new migrations show up by themselves. */
-const search = (dimensions, metric, statistic, period) =>
+const search = (dimensions: string[], metric: string, statistic: string, period: number) =>
   `SEARCH('{${[own, 'service', ...dimensions].join(',')}} MetricName="${metric}" service="${service}"', '${statistic}', ${period})`;
 
-const expression = (text, label) => [{ expression: text, label, region: '${AWS::Region}' }];
-const functionMetric = (metric, options) => [
+const expression = (text: string, label: string): Line => [{ expression: text, label, region: '${AWS::Region}' }];
+const functionMetric = (metric: string, options: Options): Line => [
   'AWS/Lambda',
   metric,
   'FunctionName',
   '${GetLiveMigrationLambdaFunction}',
   options,
 ];
-const machineMetric = (machine, metric, options) => [
+const machineMetric = (machine: string, metric: string, options: Options): Line => [
   'AWS/States',
   metric,
   'StateMachineArn',
   `\${${machine}}`,
   { stat: 'Sum', ...options },
 ];
-const apiMetric = ({ metric, serverErrors }, options) => {
-  const { Namespace, MetricName, Dimensions } = metric(serverErrors);
-  const dimensions = Dimensions.flatMap(({ Name, Value }) => [Name, Value.Ref ? `\${${Value.Ref}}` : Value]);
+const apiMetric = ({ Namespace, MetricName, Dimensions }: Metric, options: Options): Line => {
+  const dimensions = Dimensions.flatMap(({ Name, Value }) => [
+    Name,
+    typeof Value === 'string' ? Value : `\${${Value.Ref}}`,
+  ]);
   return [Namespace, MetricName, ...dimensions, { stat: 'Sum', ...options }];
 };
-const ownMetric = (metric, options) => [own, metric, 'service', service, { stat: 'Sum', ...options }];
+const ownMetric = (metric: string, options: Options): Line => [
+  own,
+  metric,
+  'service',
+  service,
+  { stat: 'Sum', ...options },
+];
 
 /** Title, metrics, unit of the left axis, and properties that only some widgets have. */
-const rows = (api, hasTable) => [
+const rows = (gateway: Api['gateway'], hasTable: boolean): Row[] => [
   [
     [
       'Replication lag',
@@ -87,7 +103,7 @@ const rows = (api, hasTable) => [
         functionMetric('Invocations', { stat: 'Sum', label: 'calls' }),
         ownMetric('Requests', { label: 'calls that ended' }),
         functionMetric('Throttles', { stat: 'Sum', label: 'throttled calls' }),
-        ...(api.metric ? [apiMetric(api, { label: 'API 5xx' })] : []),
+        ...(gateway ? [apiMetric(gateway.serverErrors, { label: 'API 5xx' })] : []),
       ],
       'in 5 min',
     ],
@@ -119,8 +135,8 @@ const rows = (api, hasTable) => [
 const height = 6;
 const width = 12;
 
-export const widgets = (api, hasTable) =>
-  rows(api, hasTable).flatMap((row, y) =>
+export const widgets = (gateway: Api['gateway'], hasTable: boolean) =>
+  rows(gateway, hasTable).flatMap((row, y) =>
     row.map(([title, metrics, label, more], x) => ({
       type: 'metric',
       x: x * width,
@@ -143,7 +159,7 @@ export const widgets = (api, hasTable) =>
  * @param values the deployment's valid parameters
  * @param api the form of the API
  */
-export const dashboard = ({ freshnessSeconds }, api) => ({
+export const dashboard = ({ freshnessSeconds }: Values, { gateway }: Api): Part => ({
   Resources: {
     Dashboard: {
       Type: 'AWS::CloudWatch::Dashboard',
@@ -151,7 +167,7 @@ export const dashboard = ({ freshnessSeconds }, api) => ({
         DashboardName: '${self:service}-${sls:stage}',
         DashboardBody: {
           'Fn::Sub': [
-            JSON.stringify({ widgets: widgets(api, Number(freshnessSeconds) > 0) }),
+            JSON.stringify({ widgets: widgets(gateway, Number(freshnessSeconds) > 0) }),
             { Service: '${self:service}-${sls:stage}' },
           ],
         },

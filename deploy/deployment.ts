@@ -1,4 +1,3 @@
-// @ts-nocheck
 /**
  * What serverless.yml takes from here: the defaults of the parameters, and what follows from their values, which are
  * checked before anything is deployed.
@@ -6,38 +5,41 @@
 
 import { alarms } from './alarms.ts';
 import { answerTable } from './answer-table.ts';
+import type { Api } from './api.ts';
+import type { Part, Tag } from './cloudformation.ts';
 import { dashboard } from './dashboard.ts';
 import { functionRole } from './function-role.ts';
 import { httpApi } from './http-api.ts';
-import { findProblems, findProblemsOfStage } from './parameter-rules.ts';
-import { list, parameters } from './parameters.ts';
+import { findProblems, type Stages } from './parameter-rules.ts';
+import { parameterNames, readValues, type Texts, type Values } from './parameters.ts';
 import { restApi } from './rest-api.ts';
 import { splitTag, tag } from './tags.ts';
 import { waiting } from './waiting.ts';
 
 export { defaults } from './parameters.ts';
 
-/** The forms of the API. */
-const forms = { http: httpApi, rest: restApi, private: restApi, none: () => ({ events: [], part: {} }) };
+/** What osls hands to a function in a file that serverless.yml names. */
+type Osls = {
+  options: { param?: string | string[] };
+  resolveVariable(variable: string): Promise<unknown>;
+  resolveConfigurationProperty(path: string[]): Promise<unknown>;
+};
 
-/** What of serverless.yml follows from the values. */
-export async function deployment({ options, resolveVariable, resolveConfigurationProperty }) {
-  const values = {};
-  for (const name of Object.keys(parameters)) values[name] = String(await resolveVariable(`param:${name}, ''`)).trim();
-  const given = [options.param ?? []].flat().map((pair) => pair.split('=')[0]);
-  // What is wrong under another stage would be noticed too late; a name that is wrong is not used at all.
-  const stages = Object.entries((await resolveConfigurationProperty(['params'])) ?? {});
-  for (const [, ofStage] of stages) given.push(...Object.keys(ofStage ?? {}));
+function apiOf(values: Values, tagList: Tag[]): Api {
+  if (values.api === 'none') return { events: [], part: {} };
+  return values.api === 'http' ? httpApi({ ...values, tagList }) : restApi(values);
+}
 
-  const region = await resolveVariable('self:provider.region');
-  const functionName = `${await resolveVariable('self:service')}-${await resolveVariable('sls:stage')}-getLiveMigration`;
-  const problems = findProblems(values, given, { region, functionName });
-  problems.push(
-    ...stages
-      .flatMap(findProblemsOfStage)
-      .filter(({ rule }) => !problems.includes(rule))
-      .map(({ stage, rule }) => `under ${stage}, ${rule}`),
-  );
+/** What of serverless.yml follows from the parameters. */
+export async function deployment({ options, resolveVariable, resolveConfigurationProperty }: Osls) {
+  const resolve = async (variable: string) => String(await resolveVariable(variable)).trim();
+  const texts = {} as Texts;
+  for (const name of parameterNames) texts[name] = await resolve(`param:${name}, ''`);
+  const given = [options.param ?? []].flat().map((pair) => pair.replace(/=.*/s, ''));
+  const stages = ((await resolveConfigurationProperty(['params'])) ?? {}) as Stages;
+  const region = await resolve('self:provider.region');
+  const functionName = `${await resolve('self:service')}-${await resolve('sls:stage')}-getLiveMigration`;
+  const problems = findProblems(texts, given, stages, { region, functionName });
   if (problems.length > 0) {
     const error = new Error(`the parameters are not valid: ${problems.join('; ')}.`);
     // osls prints the stack, which says nothing to the reader.
@@ -45,17 +47,12 @@ export async function deployment({ options, resolveVariable, resolveConfiguratio
     throw error;
   }
 
-  const lists = Object.fromEntries(
-    Object.keys(parameters)
-      .filter((name) => parameters[name].isList)
-      .map((name) => [name, list(values[name])]),
-  );
-  const { subnetIds, securityGroupIds } = lists;
-  const { reservedConcurrency, logRetentionDays } = values;
-  const tags = Object.fromEntries(lists.tags.map((pair) => splitTag(pair)));
+  const values = readValues(texts);
+  const { subnetIds, securityGroupIds, reservedConcurrency, logRetentionDays } = values;
+  const tags = Object.fromEntries(values.tags.map(splitTag));
   const tagList = Object.entries(tags).map(([Key, Value]) => ({ Key, Value }));
-  const tagged = (part) => tag(part, tagList);
-  const api = forms[values.api]({ ...values, ...lists, tagList });
+  const tagged = (part: Part) => tag(part, tagList);
+  const api = apiOf(values, tagList);
   const table = answerTable(values);
   return {
     events: api.events,
@@ -64,7 +61,7 @@ export async function deployment({ options, resolveVariable, resolveConfiguratio
     api: tagged(api.part),
     answerTable: tagged(table.part),
     answerTableName: table.name,
-    functionRole: tagged(functionRole({ ...values, ...lists }, table.rights)),
+    functionRole: tagged(functionRole(values, table.rights)),
     waiting: tagged(waiting(values)),
     alarms: tagged(alarms(values, api)),
     dashboard: tagged(dashboard(values, api)),

@@ -1,13 +1,14 @@
-// @ts-nocheck
 /** The function's role: what it may do, and nothing else. */
 
+import type { Part, Statement, Text } from './cloudformation.ts';
 import { allow, role } from './iam.ts';
+import type { Values } from './parameters.ts';
 
 const log = 'arn:${AWS::Partition}:logs:${AWS::Region}:${AWS::AccountId}:log-group';
 const functionName = '${self:service}-${sls:stage}-getLiveMigration';
 
 /** The ARN of the secret, as narrow as its id allows: Secrets Manager ends each ARN in six characters of its own. */
-function secretArn(id) {
+function secretArn(id: string): Text | Text[] {
   // The id of a project has 24 characters.
   const pattern = id.replaceAll('{groupId}', '?'.repeat(24));
   // An ARN may be whole or without them; a name that ends like them can't be told from a whole one.
@@ -18,7 +19,7 @@ function secretArn(id) {
 }
 
 /** What Lambda needs to put the function into a VPC. The code of the function may not use it. */
-function networkInterfaces() {
+function networkInterfaces(): Statement[] {
   const actions = [
     ...['ec2:CreateNetworkInterface', 'ec2:DescribeNetworkInterfaces', 'ec2:DescribeSubnets'],
     ...['ec2:DeleteNetworkInterface', 'ec2:AssignPrivateIpAddresses', 'ec2:UnassignPrivateIpAddresses'],
@@ -44,7 +45,11 @@ function networkInterfaces() {
  * @param values the deployment's valid parameters
  * @returns the IAM statements of the function
  */
-const statements = ({ atlasSecretId, kmsKeyArn, subnetIds }) => [
+const statements = ({
+  atlasSecretId,
+  kmsKeyArn,
+  subnetIds,
+}: Pick<Values, 'atlasSecretId' | 'kmsKeyArn' | 'subnetIds'>): Statement[] => [
   allow('secretsmanager:GetSecretValue', secretArn(atlasSecretId)),
   ...(kmsKeyArn
     ? [
@@ -61,14 +66,14 @@ const statements = ({ atlasSecretId, kmsKeyArn, subnetIds }) => [
 
 /**
  * @param values the deployment's valid parameters
- * @param more rights that other parts of the deployment give the function: actions, and on what
+ * @param more rights that other parts of the deployment give the function
  */
-export const functionRole = (values, more) => ({
+export const functionRole = (values: Values, more: Statement[]): Part => ({
   Resources: {
     FunctionRole: role({
       principal: 'lambda.amazonaws.com',
       policyName: 'getLiveMigration',
-      statements: [...statements(values), ...more.map(([actions, resource]) => allow(actions, resource))],
+      statements: [...statements(values), ...more],
       permissionsBoundaryArn: values.permissionsBoundaryArn,
     }),
   },
@@ -76,11 +81,19 @@ export const functionRole = (values, more) => ({
 
 /** What the function may do, as a file for other tools: they fill in partition, region, account, function and secret. */
 export function iamPolicy() {
-  const names = { 'AWS::Partition': '${partition}', 'AWS::Region': '${region}', 'AWS::AccountId': '${account}' };
-  const fill = (text) =>
-    text.replace(functionName, '${function_name}').replace(/\$\{([\w:]+)\}/g, (hole, name) => names[name] ?? hole);
-  const Statement = statements({ atlasSecretId: '${secret_name}', kmsKeyArn: '', subnetIds: [] }).map(
-    ({ Resource, ...rest }) => ({ ...rest, Resource: fill(Resource['Fn::Sub'] ?? Resource) }),
-  );
+  const names: Record<string, string> = {
+    'AWS::Partition': '${partition}',
+    'AWS::Region': '${region}',
+    'AWS::AccountId': '${account}',
+  };
+  const fill = (text: string) =>
+    text
+      .replace(functionName, '${function_name}')
+      .replace(/\$\{([\w:]+)\}/g, (hole, name: string) => names[name] ?? hole);
+  const own = statements({ atlasSecretId: '${secret_name}', kmsKeyArn: '', subnetIds: [] });
+  const Statement = own.map(({ Resource, ...rest }) => ({
+    ...rest,
+    Resource: typeof Resource === 'object' && 'Fn::Sub' in Resource ? fill(Resource['Fn::Sub']) : Resource,
+  }));
   return { Version: '2012-10-17', Statement };
 }

@@ -1,7 +1,8 @@
-// @ts-nocheck
 /** The HTTP API before the function: who may call (IAM or a JWT), from which pages (CORS), and how often. */
 
-import { accessLogFormat } from './access-log.ts';
+import { type Api, accessLogFormat } from './api.ts';
+import type { Tag } from './cloudformation.ts';
+import type { Values } from './parameters.ts';
 
 /** @param values the deployment's valid parameters, with its lists as arrays */
 export const httpApi = ({
@@ -12,14 +13,15 @@ export const httpApi = ({
   throttlingRate,
   throttlingBurst,
   tagList,
-}) => ({
-  door: 'http-api',
-  metric: (name) => ({
-    Namespace: 'AWS/ApiGateway',
-    MetricName: name,
-    Dimensions: [{ Name: 'ApiId', Value: { Ref: 'HttpApi' } }],
-  }),
-  serverErrors: '5xx',
+}: Values & { tagList: Tag[] }): Api => ({
+  gateway: {
+    door: 'http-api',
+    serverErrors: {
+      Namespace: 'AWS/ApiGateway',
+      MetricName: '5xx',
+      Dimensions: [{ Name: 'ApiId', Value: { Ref: 'HttpApi' } }],
+    },
+  },
 
   // osls makes the API of these.
   events: [

@@ -1,8 +1,9 @@
-// @ts-nocheck
 /** Statements and roles, as every part of the deployment writes them. */
 
+import type { Condition, Resource, Statement, Text } from './cloudformation.ts';
+
 /** A statement that allows some actions on a resource, under a condition where there is one. */
-export const allow = (actions, resource, condition) => ({
+export const allow = (actions: string | string[], resource: Text | Text[], condition?: Condition): Statement => ({
   Effect: 'Allow',
   Action: actions,
   Resource: resource,
@@ -15,7 +16,19 @@ export const allow = (actions, resource, condition) => ({
  * @param policyName the name of its one policy, which has the statements
  * @param permissionsBoundaryArn the deployment's parameter: empty for none
  */
-export const role = ({ principal, condition, policyName, statements, permissionsBoundaryArn }) => ({
+export const role = ({
+  principal,
+  condition,
+  policyName,
+  statements,
+  permissionsBoundaryArn,
+}: {
+  principal: string;
+  condition?: Condition;
+  policyName: string;
+  statements: Statement[];
+  permissionsBoundaryArn: string;
+}): Resource => ({
   Type: 'AWS::IAM::Role',
   Properties: {
     AssumeRolePolicyDocument: {

@@ -1,18 +1,23 @@
-// @ts-nocheck
 /** Finds all that is wrong with the parameters: each by itself, together with the others, and under another stage. */
 
-import { list, parameters } from './parameters.ts';
+import { isFilled, type ParameterName, parameterNames, parameters, type Texts } from './parameters.ts';
 
-const isFilled = (text) => list(text).length > 0;
+/** What serverless.yml has under `params`. */
+export type Stages = Record<string, Record<string, unknown> | null>;
+type Target = { region: string; functionName: string };
 
-/** Names everything that is wrong. */
-export function findProblems(values, given, { region, functionName }) {
-  const unknown = new Set(given.filter((name) => !Object.hasOwn(parameters, name)));
-  const problems = [...unknown].map((name) => `there is no parameter ${name}`);
-  for (const [name, { isGood, rule }] of Object.entries(parameters)) {
-    if (!isGood(values[name])) problems.push(`${name} ${rule}`);
-  }
-  if (Boolean(values.jwtIssuer) !== isFilled(values.jwtAudience)) {
+const isParameter = (name: string): name is ParameterName => Object.hasOwn(parameters, name);
+
+/** What is wrong with one value. */
+function problemsOf(name: ParameterName, text: string): string[] {
+  const { isGood, rule } = parameters[name];
+  return isGood(text) ? [] : [`${name} ${rule}`];
+}
+
+/** The rules between the parameters. */
+function problemsBetween(texts: Texts, { region, functionName }: Target): string[] {
+  const problems: string[] = [];
+  if (Boolean(texts.jwtIssuer) !== isFilled(texts.jwtAudience)) {
     problems.push('jwtIssuer and jwtAudience are needed together');
   }
   if (functionName.length > 64) {
@@ -20,34 +25,52 @@ export function findProblems(values, given, { region, functionName }) {
       `the stage is too long: ${functionName} has ${functionName.length} characters, of which Lambda takes 64`,
     );
   }
-  const { api } = values;
-  if (api === 'private' && !isFilled(values.vpcEndpointIds)) problems.push('api private needs vpcEndpointIds');
-  if (api !== 'private' && isFilled(values.vpcEndpointIds)) problems.push('vpcEndpointIds need api private');
-  for (const name of ['jwtIssuer', 'jwtAudience', 'jwtScopes', 'corsOrigins'])
-    if (api !== 'http' && isFilled(values[name])) problems.push(`${name} needs api http`);
-  if (isFilled(values.jwtScopes) && !values.jwtIssuer) problems.push('jwtScopes need jwtIssuer');
-  if (['http', 'none'].includes(api) && isFilled(values.callerAccountIds)) {
+  const { api } = texts;
+  if (api === 'private' && !isFilled(texts.vpcEndpointIds)) problems.push('api private needs vpcEndpointIds');
+  if (api !== 'private' && isFilled(texts.vpcEndpointIds)) problems.push('vpcEndpointIds need api private');
+  for (const name of ['jwtIssuer', 'jwtAudience', 'jwtScopes', 'corsOrigins'] as const)
+    if (api !== 'http' && isFilled(texts[name])) problems.push(`${name} needs api http`);
+  if (isFilled(texts.jwtScopes) && !texts.jwtIssuer) problems.push('jwtScopes need jwtIssuer');
+  if (['http', 'none'].includes(api) && isFilled(texts.callerAccountIds)) {
     problems.push('callerAccountIds need api rest or private');
   }
-  for (const name of ['atlasSecretId', 'kmsKeyArn', 'alarmTopicArn', 'eventBusName']) {
-    const [, of = region] = /^arn:[\w-]+:\w+:([\w-]+):/.exec(values[name]) ?? [];
+  for (const name of ['atlasSecretId', 'kmsKeyArn', 'alarmTopicArn', 'eventBusName'] as const) {
+    const [, of = region] = /^arn:[\w-]+:\w+:([\w-]+):/.exec(texts[name]) ?? [];
     if (of !== region) {
       problems.push(`${name} is in ${of}, and the deployment in ${region}: they must be in the same region`);
     }
   }
-  if (isFilled(values.subnetIds) !== isFilled(values.securityGroupIds)) {
+  if (isFilled(texts.subnetIds) !== isFilled(texts.securityGroupIds)) {
     problems.push('subnetIds and securityGroupIds are needed together');
   }
   return problems;
 }
 
-/** What is wrong under one stage of params; a variable of serverless is left to it. */
-export const findProblemsOfStage = ([stage, ofStage]) =>
-  Object.entries(ofStage ?? {})
-    .map(([name, value]) => ({
-      stage,
-      text: String(value ?? '').trim(),
-      ...parameters[name],
-      rule: `${name} ${parameters[name]?.rule}`,
-    }))
-    .filter(({ text, isGood }) => isGood && !text.includes('${') && !isGood(text));
+/** What is wrong under one stage; a variable of serverless is left to it. */
+const problemsUnder = (values: Record<string, unknown>) =>
+  Object.entries(values).flatMap(([name, value]) => {
+    const text = String(value ?? '').trim();
+    return isParameter(name) && !text.includes('${') ? problemsOf(name, text) : [];
+  });
+
+/**
+ * @param texts the values for the stage that is deployed
+ * @param given the names of the parameters that the command line gives
+ * @param stages what is wrong under another stage would be noticed too late, and a name that is wrong is not used at all
+ * @returns everything that is wrong
+ */
+export function findProblems(texts: Texts, given: string[], stages: Stages, target: Target): string[] {
+  const names = [...given, ...Object.values(stages).flatMap((values) => Object.keys(values ?? {}))];
+  const unknown = new Set(names.filter((name) => !isParameter(name)));
+  const problems = [
+    ...[...unknown].map((name) => `there is no parameter ${name}`),
+    ...parameterNames.flatMap((name) => problemsOf(name, texts[name])),
+    ...problemsBetween(texts, target),
+  ];
+  const ofStages = Object.entries(stages).flatMap(([stage, values]) =>
+    problemsUnder(values ?? {})
+      .filter((problem) => !problems.includes(problem))
+      .map((problem) => `under ${stage}, ${problem}`),
+  );
+  return [...problems, ...ofStages];
+}

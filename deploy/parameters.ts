@@ -1,4 +1,3 @@
-// @ts-nocheck
 /**
  * The table of the deployment's parameters. A new one is a row here, a row in tests/parameters.test.ts and a line in
  * docs/deploy.md; what it means together with others is in parameter-rules.ts.
@@ -13,7 +12,11 @@ const retentions = [
   1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653,
 ];
 
-export const list = (text) => [
+type IsGood = (text: string) => boolean;
+type Parameter = { default: string | number; isList?: true; isGood: IsGood; rule: string };
+
+/** The items of a comma-separated text, each once. */
+const list = (text: string) => [
   ...new Set(
     text
       .split(',')
@@ -21,18 +24,20 @@ export const list = (text) => [
       .filter(Boolean),
   ),
 ];
-const isWholeNumber = (text, least, most) => /^\d+$/.test(text) && Number(text) >= least && Number(text) <= most;
-const isHttps = (text) => /^https:\/\//i.test(text) && URL.canParse(text);
+const isWholeNumber = (text: string, least: number, most: number) =>
+  /^\d+$/.test(text) && Number(text) >= least && Number(text) <= most;
+const isHttps = (text: string) => /^https:\/\//i.test(text) && URL.canParse(text);
 /** As tokens name it (RFC 8414, section 2). */
-const isIssuer = (text) => isHttps(text) && !/[?#@]/.test(text);
+const isIssuer = (text: string) => isHttps(text) && !/[?#@]/.test(text);
 
 /** An origin as browsers send it. API Gateway would take an asterisk in it for any text. */
-const isOrigin = (text) => /^https?:\/\/[^*]+$/.test(text) && URL.canParse(text) && new URL(text).origin === text;
+const isOrigin = (text: string) =>
+  /^https?:\/\/[^*]+$/.test(text) && URL.canParse(text) && new URL(text).origin === text;
 
-const optional = (isGood) => (text) => text === '' || isGood(text);
+const optional = (isGood: IsGood) => (text: string) => text === '' || isGood(text);
 const each =
-  (isGood, most = Number.POSITIVE_INFINITY) =>
-  (text) =>
+  (isGood: IsGood, most = Number.POSITIVE_INFINITY) =>
+  (text: string) =>
     list(text).length <= most && list(text).every(isGood);
 
 /** The forms of the API. */
@@ -42,7 +47,7 @@ const apiForms = ['http', 'rest', 'private', 'none'];
  * Every parameter: its default, and what it must be, as the end of a sentence that begins with its name. Each can be
  * set for a stage in serverless.yml (params: prod: …) or given with --param "name=value".
  */
-export const parameters = {
+const table = {
   // Name or ARN of the secret with the Atlas key; {groupId} in it is replaced by the project's id, so that each project
   // can have a key of its own.
   atlasSecretId: {
@@ -151,7 +156,8 @@ export const parameters = {
     isList: true,
     isGood: (text) => {
       const names = list(text).map((pair) => splitTag(pair)[0].toLowerCase());
-      const isPair = (pair) => /^(?!aws:)[\p{L}\p{N} _.:/+@-]{1,128}=[\p{L}\p{N} _.:/=+@-]{0,256}$/iu.test(pair);
+      const isPair = (pair: string) =>
+        /^(?!aws:)[\p{L}\p{N} _.:/+@-]{1,128}=[\p{L}\p{N} _.:/=+@-]{0,256}$/iu.test(pair);
       return list(text).every(isPair) && names.length <= 49 && new Set(names).size === names.length;
     },
     // A stack has 50, and serverless adds one.
@@ -200,8 +206,26 @@ export const parameters = {
     isGood: (text) => /^[\w.*:,/[\]\s-]*$/.test(text) && !text.includes('//'),
     rule: 'must be names of hosts or domains, comma-separated',
   },
-};
+} satisfies Record<string, Parameter>;
 
-export const defaults = Object.fromEntries(
-  Object.entries(parameters).map(([name, parameter]) => [name, parameter.default]),
-);
+export type ParameterName = keyof typeof table;
+type ListName = {
+  [Name in ParameterName]: (typeof table)[Name] extends { isList: true } ? Name : never;
+}[ParameterName];
+
+/** The parameters as they are given, without blanks around them. */
+export type Texts = Record<ParameterName, string>;
+/** The same, with lists as arrays. */
+export type Values = Record<Exclude<ParameterName, ListName>, string> & Record<ListName, string[]>;
+
+export const parameters: Record<ParameterName, Parameter> = table;
+export const parameterNames = Object.keys(table) as ParameterName[];
+
+export const defaults = Object.fromEntries(parameterNames.map((name) => [name, parameters[name].default]));
+
+export const isFilled = (text: string) => list(text).length > 0;
+
+export const readValues = (texts: Texts) =>
+  Object.fromEntries(
+    parameterNames.map((name) => [name, parameters[name].isList ? list(texts[name]) : texts[name]]),
+  ) as Values;

@@ -1,11 +1,12 @@
-// @ts-nocheck
 /**
  * The REST API before the function, in CloudFormation: regional, or private, where only some VPC endpoints reach it.
  * osls would change its stage with calls of its own, outside of the template.
  */
 
 import { createHash } from 'node:crypto';
-import { accessLogFormat } from './access-log.ts';
+import { type Api, accessLogFormat } from './api.ts';
+import type { Resource } from './cloudformation.ts';
+import type { Values } from './parameters.ts';
 
 const service = '${self:service}-${sls:stage}';
 const stage = '${sls:stage}';
@@ -18,7 +19,7 @@ const anything = 'execute-api:/*';
  * @returns undefined where none is needed
  * @see https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-authorization-flow.html
  */
-function resourcePolicy({ vpcEndpointIds, callerAccountIds }) {
+function resourcePolicy({ vpcEndpointIds, callerAccountIds }: Values) {
   const statements = [
     ...(vpcEndpointIds.length > 0
       ? [
@@ -50,9 +51,9 @@ function resourcePolicy({ vpcEndpointIds, callerAccountIds }) {
 
 /** The path, one resource for each part of it. */
 const parts = ['groups', '{groupId}', 'liveMigrations', '{liveMigrationId}'];
-const idOf = (index) => `RestApi${['Groups', 'Group', 'LiveMigrations', 'LiveMigration'][index]}`;
+const idOf = (index: number) => `RestApi${['Groups', 'Group', 'LiveMigrations', 'LiveMigration'][index]}`;
 
-const path = Object.fromEntries(
+const path: Record<string, Resource> = Object.fromEntries(
   parts.map((part, index) => [
     idOf(index),
     {
@@ -66,7 +67,7 @@ const path = Object.fromEntries(
   ]),
 );
 
-const method = {
+const method: Resource = {
   Type: 'AWS::ApiGateway::Method',
   Properties: {
     RestApiId: { Ref: 'RestApi' },
@@ -86,7 +87,7 @@ const method = {
 };
 
 /** @param values the deployment's valid parameters, with its lists as arrays */
-export const restApi = (values) => {
+export const restApi = (values: Values): Api => {
   const { vpcEndpointIds, throttlingRate, throttlingBurst, logRetentionDays } = values;
   const isPrivate = vpcEndpointIds.length > 0;
   const policy = resourcePolicy(values);
@@ -98,16 +99,17 @@ export const restApi = (values) => {
   const deployment = `RestApiDeployment${version}`;
 
   return {
-    door: 'rest-api',
-    metric: (name) => ({
-      Namespace: 'AWS/ApiGateway',
-      MetricName: name,
-      Dimensions: [
-        { Name: 'ApiName', Value: service },
-        { Name: 'Stage', Value: stage },
-      ],
-    }),
-    serverErrors: '5XXError',
+    gateway: {
+      door: 'rest-api',
+      serverErrors: {
+        Namespace: 'AWS/ApiGateway',
+        MetricName: '5XXError',
+        Dimensions: [
+          { Name: 'ApiName', Value: service },
+          { Name: 'Stage', Value: stage },
+        ],
+      },
+    },
     events: [],
 
     part: {

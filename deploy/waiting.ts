@@ -1,22 +1,23 @@
-// @ts-nocheck
 /** The state machines of the wait, made of their definitions: what each may do, and where its errors are logged. */
 
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parse } from 'yaml';
+import type { Part, Resource, Statement, Text } from './cloudformation.ts';
 import { allow, role } from './iam.ts';
+import type { Values } from './parameters.ts';
 
 const service = '${self:service}-${sls:stage}';
 const here = '${AWS::Region}:${AWS::AccountId}';
-const nameOf = (machine) => `${service}-${machine}`;
-const arnOf = (type, machine, end = '') => ({
+const nameOf = (machine: string) => `${service}-${machine}`;
+const arnOf = (type: string, machine: string, end = ''): Text => ({
   'Fn::Sub': `arn:\${AWS::Partition}:states:${here}:${type}:${nameOf(machine)}${end}`,
 });
 
-const getLiveMigrationArn = { 'Fn::GetAtt': ['GetLiveMigrationLambdaFunction', 'Arn'] };
+const getLiveMigrationArn: Text = { 'Fn::GetAtt': ['GetLiveMigrationLambdaFunction', 'Arn'] };
 
 /** A bus by its name, or by its ARN where it is in another account. */
-const busArn = (bus) =>
+const busArn = (bus: string): Text =>
   bus.startsWith('arn:') ? bus : { 'Fn::Sub': `arn:\${AWS::Partition}:events:${here}:event-bus/${bus}` };
 
 /** Log deliveries and traces of Step Functions: these actions support no resource. */
@@ -39,8 +40,10 @@ const mayCount = allow('cloudwatch:PutMetricData', '*', {
   StringEquals: { 'cloudwatch:namespace': 'AtlasLiveMigration' },
 });
 
+type Machine = { file: string; statements: Statement[]; open: Record<string, Text> };
+
 /** For each state machine: its file, what its tasks may do, and what its definition leaves open. */
-const machines = ({ eventBusName, alarmTopicArn }) => ({
+const machines = ({ eventBusName, alarmTopicArn }: Values): Record<string, Machine> => ({
   awaitLiveMigration: {
     file: 'await-live-migration',
     statements: [
@@ -80,13 +83,14 @@ const machines = ({ eventBusName, alarmTopicArn }) => ({
   },
 });
 
-const logicalIdOf = (machine) => machine[0].toUpperCase() + machine.slice(1);
+const logicalIdOf = (machine: string) => machine.charAt(0).toUpperCase() + machine.slice(1);
 
-const definitionOf = (file) => parse(readFileSync(join(import.meta.dirname, `${file}.asl.yml`), 'utf8'));
+const definitionOf = (file: string) => parse(readFileSync(join(import.meta.dirname, `${file}.asl.yml`), 'utf8'));
 
 /** @param values the deployment's valid parameters */
-export function waiting({ eventBusName, alarmTopicArn, logRetentionDays, permissionsBoundaryArn }) {
-  const resources = {
+export function waiting(values: Values): Part {
+  const { logRetentionDays, permissionsBoundaryArn } = values;
+  const resources: Record<string, Resource> = {
     WaitingLogGroup: {
       Type: 'AWS::Logs::LogGroup',
       Properties: {
@@ -96,7 +100,7 @@ export function waiting({ eventBusName, alarmTopicArn, logRetentionDays, permiss
       },
     },
   };
-  for (const [machine, { file, statements, open }] of Object.entries(machines({ eventBusName, alarmTopicArn }))) {
+  for (const [machine, { file, statements, open }] of Object.entries(machines(values))) {
     const id = logicalIdOf(machine);
     resources[id] = {
       Type: 'AWS::StepFunctions::StateMachine',

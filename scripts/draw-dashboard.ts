@@ -5,16 +5,9 @@
 
 import { widgets as widgetsOf } from '../deploy/dashboard.ts';
 
-type Widget = {
-  x: number;
-  y: number;
-  width: number;
-  height: number;
-  properties: { title: string; yAxis: { left: { label: string } } };
-};
 type Series = { label: string; colour: string; values: number[]; filled?: boolean };
 
-const widgets: Widget[] = widgetsOf({}, false);
+const widgets = widgetsOf(undefined, false);
 
 /** Twelve hours, a figure for each ten minutes. */
 const POINTS = 73;
@@ -96,7 +89,7 @@ function pathOf(values: number[], toX: (index: number) => number, toY: (value: n
     .join('');
 }
 
-function draw({ x, y, width, height, properties: { title, yAxis } }: Widget): string {
+function draw({ x, y, width, height, properties: { title, yAxis } }: (typeof widgets)[number]): string {
   const shown = data[title];
   if (!shown) throw new Error(`there is no made data for the widget "${title}"`);
   const [left, top, w, h] = [x * UNIT, y * UNIT, width * UNIT, height * UNIT];

@@ -1,3 +1,17 @@
+/** What the forms of the API have in common. */
+
+import type { Metric, Part } from './cloudformation.ts';
+
+export type Api = {
+  /** Where there is a gateway: the door that it is to the function, and its metric of failed requests. */
+  gateway?: { door: string; serverErrors: Metric };
+  /** osls makes an HTTP API of these three; a REST API is a part of our own. */
+  events: object[];
+  httpApi?: object;
+  logs?: object;
+  part: Part;
+};
+
 /** One JSON line for each call: who asked, how it ended, and the request id that the function's log line has too. */
 export const accessLogFormat =
   '{"requestId":"$context.requestId","time":"$context.requestTime","ip":"$context.identity.sourceIp","caller":"$context.identity.userArn","subject":"$context.authorizer.claims.sub","path":"$context.path","status":$context.status,"ms":$context.responseLatency,"functionRequestId":"$context.integration.requestId","integrationMs":"$context.integration.latency","error":"$context.error.message","integrationError":"$context.integrationErrorMessage","authorizerError":"$context.authorizer.error"}';
