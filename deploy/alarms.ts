@@ -9,21 +9,22 @@
 
 import type { Api } from './api.ts';
 import type { Alarm, Metric, Part, Query } from './cloudformation.ts';
-import type { Values } from './parameters.ts';
+import type { Settings } from './parameters.ts';
 
-const service = '${self:service}-${sls:stage}';
 const minute = 60;
 /** Minutes that an alarm stays on after one fault, so that an hourly fault does not notify once an hour. */
 const ONCE = 80;
 /** Minutes within which two faults are repeated, also at hourly questions. */
 const REPEATED = 130;
 
-/** A metric that the function or a state machine writes. */
-const own = (name: string, dimensions: Record<string, string> = {}): Metric => ({
-  Namespace: 'AtlasLiveMigration',
-  MetricName: name,
-  Dimensions: Object.entries({ service, ...dimensions }).map(([Name, Value]) => ({ Name, Value })),
-});
+/** The metrics that the function or a state machine of this service writes. */
+const metricsOf =
+  (service: string) =>
+  (name: string, dimensions: Record<string, string> = {}): Metric => ({
+    Namespace: 'AtlasLiveMigration',
+    MetricName: name,
+    Dimensions: Object.entries({ service, ...dimensions }).map(([Name, Value]) => ({ Name, Value })),
+  });
 const ofFunction = (name: string): Metric => ({
   Namespace: 'AWS/Lambda',
   MetricName: name,
@@ -45,8 +46,8 @@ const reaches = (threshold: number, metric: Metric, minutes: number): Alarm => (
   Threshold: threshold,
 });
 
-/** Fires at the first request that ends like that. */
-const atFirst = (outcome: string) => reaches(1, own('Requests', { outcome }), ONCE);
+/** Fires at the first. */
+const atFirst = (metric: Metric) => reaches(1, metric, ONCE);
 
 /** Fires while an expression over metrics, one letter each, is true for the last minutes. */
 const holds = (expression: string, metrics: Record<string, [Metric, stat?: string]>, minutes: number): Alarm => ({
@@ -78,7 +79,11 @@ const withoutOutcome = (calls: Metric, outcomes: Metric): Alarm => ({
 });
 
 /** For each alarm: when it fires, what is wrong, and what to do first. */
-const table = (gateway: Api['gateway'], hasTable: boolean): Record<string, [Alarm, wrong: string, first: string]> => ({
+const table = (
+  own: ReturnType<typeof metricsOf>,
+  gateway: Api['gateway'],
+  hasTable: boolean,
+): Record<string, [Alarm, wrong: string, first: string]> => ({
   FunctionFails: [
     withoutOutcome(ofFunction('Invocations'), own('Requests')),
     'Lambda called the function, and the function did not finish: it does not start, runs out of memory, or runs into its time-out.',
@@ -116,27 +121,27 @@ const table = (gateway: Api['gateway'], hasTable: boolean): Record<string, [Alar
     'Look at the outcomes on the dashboard, and at the detail in the log lines: one subnet may have no route to the internet, or one project no key.',
   ],
   CredentialsRejected: [
-    atFirst('AtlasCredentialsRejected'),
+    atFirst(own('Requests', { outcome: 'AtlasCredentialsRejected' })),
     'Atlas refuses the key in the secret.',
     'Create a new API key or service account in Atlas (Organization Member) and put it into the secret; the function reads it with the next refused call.',
   ],
   AccessDenied: [
-    atFirst('AtlasAccessDenied'),
+    atFirst(own('Requests', { outcome: 'AtlasAccessDenied' })),
     'Atlas accepts the key, but the key may not see a project.',
     'Read the detail in the log line: either the address that it names is missing in the access list of the key, or the key has no role in that organization or project.',
   ],
   SecretInvalid: [
-    atFirst('SecretInvalid'),
+    atFirst(own('Requests', { outcome: 'SecretInvalid' })),
     'The secret is missing or malformed, or may not be read.',
     'Read the detail in the log line, and check atlasSecretId, kmsKeyArn and the JSON in the secret.',
   ],
   AtlasUnexpectedAnswer: [
-    atFirst('AtlasUnexpectedAnswer'),
+    atFirst(own('Requests', { outcome: 'AtlasUnexpectedAnswer' })),
     'The function does not understand what Atlas answers.',
     'Check atlasBaseUrl, or baseUrl in the secret; if it is right, read the detail in the log line: the API version may be gone, or Atlas has changed its answers.',
   ],
   InternalError: [
-    atFirst('InternalError'),
+    atFirst(own('Requests', { outcome: 'InternalError' })),
     'The function had an unexpected error.',
     'Read the name and the place of the error in the log line, and roll back if this began with a deployment.',
   ],
@@ -186,7 +191,7 @@ const table = (gateway: Api['gateway'], hasTable: boolean): Record<string, [Alar
     'Compare AtlasLatency and secretMs in the log lines; if both are short, give the function more memory.',
   ],
   Throttles: [
-    reaches(1, ofFunction('Throttles'), ONCE),
+    atFirst(ofFunction('Throttles')),
     'Lambda throttled calls.',
     'Raise reservedConcurrency or the account limit of concurrent executions, or find the caller that asks too often (access log, field caller).',
   ],
@@ -202,7 +207,7 @@ const table = (gateway: Api['gateway'], hasTable: boolean): Record<string, [Alar
     'Check that the topic in alarmTopicArn exists and takes messages, and read the errors in the log group of the state machines.',
   ],
   WaitsWithoutAnswer: [
-    reaches(1, own('PollsWithoutAnswer'), ONCE),
+    atFirst(own('PollsWithoutAnswer')),
     'The polls of a wait have failed for an hour; the wait goes on by itself.',
     'Read the outcomes in the log lines of the function: they say why.',
   ],
@@ -218,22 +223,24 @@ const table = (gateway: Api['gateway'], hasTable: boolean): Record<string, [Alar
  * @param values the deployment's valid parameters
  * @param api the form of the API
  */
-export const alarms = ({ alarmTopicArn, runbookUrl, freshnessSeconds }: Values, { gateway }: Api): Part => ({
+export const alarms = ({ service, alarmTopicArn, runbookUrl, freshnessSeconds }: Settings, { gateway }: Api): Part => ({
   Resources: Object.fromEntries(
-    Object.entries(table(gateway, Number(freshnessSeconds) > 0)).map(([name, [condition, wrong, first]]) => [
-      `${name}Alarm`,
-      {
-        Type: 'AWS::CloudWatch::Alarm',
-        Properties: {
-          AlarmName: `${service}-${name}`,
-          AlarmDescription: `${wrong} ${first} Runbook: ${runbookUrl || 'docs/operate.md'}, section ${name}.`,
-          ...condition,
-          ComparisonOperator: 'GreaterThanOrEqualToThreshold',
-          TreatMissingData: 'notBreaching',
-          AlarmActions: alarmTopicArn ? [alarmTopicArn] : [],
-          OKActions: alarmTopicArn ? [alarmTopicArn] : [],
+    Object.entries(table(metricsOf(service), gateway, Number(freshnessSeconds) > 0)).map(
+      ([name, [condition, wrong, first]]) => [
+        `${name}Alarm`,
+        {
+          Type: 'AWS::CloudWatch::Alarm',
+          Properties: {
+            AlarmName: `${service}-${name}`,
+            AlarmDescription: `${wrong} ${first} Runbook: ${runbookUrl || 'docs/operate.md'}, section ${name}.`,
+            ...condition,
+            ComparisonOperator: 'GreaterThanOrEqualToThreshold',
+            TreatMissingData: 'notBreaching',
+            AlarmActions: alarmTopicArn ? [alarmTopicArn] : [],
+            OKActions: alarmTopicArn ? [alarmTopicArn] : [],
+          },
         },
-      },
-    ]),
+      ],
+    ),
   ),
 });

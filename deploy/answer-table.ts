@@ -2,16 +2,18 @@
 
 import type { Part, Statement } from './cloudformation.ts';
 import { allow } from './iam.ts';
-import type { Values } from './parameters.ts';
-
-const name = '${self:service}-${sls:stage}-answers';
+import type { Settings } from './parameters.ts';
 
 /**
  * @param values the deployment's valid parameters
  * @returns the table, its name for the function's environment, and what the function may do with it
  */
-export const answerTable = ({ freshnessSeconds }: Values): { part: Part; name: string; rights: Statement[] } => {
+export const answerTable = ({
+  service,
+  freshnessSeconds,
+}: Settings): { part: Part; name: string; rights: Statement[] } => {
   if (Number(freshnessSeconds) === 0) return { part: {}, name: '', rights: [] };
+  const name = `${service}-answers`;
   return {
     name,
     rights: [allow(['dynamodb:GetItem', 'dynamodb:UpdateItem'], { 'Fn::GetAtt': ['AnswerTable', 'Arn'] })],

@@ -1,4 +1,4 @@
-/** The words that the files of the deployment share: as much of CloudFormation's template as a reader needs. */
+/** What the files of the deployment share: the types of CloudFormation's template, as far as a reader needs them, and ARNs. */
 
 /** A text, or what CloudFormation makes one of. */
 export type Text =
@@ -47,3 +47,8 @@ export type Query =
 export type Alarm = { Metrics: Query[]; EvaluationPeriods: number; DatapointsToAlarm?: number; Threshold: number };
 
 export type Tag = { Key: string; Value: string };
+
+/** The ARN of a resource; `place` is the region and the account, which are those of the stack. */
+export const arn = (service: string, resource: string, place = '${AWS::Region}:${AWS::AccountId}') => ({
+  'Fn::Sub': ['arn', '${AWS::Partition}', service, place, resource].join(':'),
+});

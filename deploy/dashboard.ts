@@ -5,10 +5,12 @@
 
 import type { Api } from './api.ts';
 import type { Metric, Part } from './cloudformation.ts';
-import type { Values } from './parameters.ts';
+import type { Settings } from './parameters.ts';
 
 const own = 'AtlasLiveMigration';
-const service = '${Service}';
+/** What CloudFormation fills in. */
+const hole = (name: string) => `\${${name}}`;
+const service = hole('Service');
 
 /** One line of a widget: names of a metric, or an expression, and options. */
 type Line = (string | Options)[];
@@ -31,13 +33,13 @@ const machineMetric = (machine: string, metric: string, options: Options): Line 
   'AWS/States',
   metric,
   'StateMachineArn',
-  `\${${machine}}`,
+  hole(machine),
   { stat: 'Sum', ...options },
 ];
 const apiMetric = ({ Namespace, MetricName, Dimensions }: Metric, options: Options): Line => {
   const dimensions = Dimensions.flatMap(({ Name, Value }) => [
     Name,
-    typeof Value === 'string' ? Value : `\${${Value.Ref}}`,
+    typeof Value === 'string' ? Value : hole(Value.Ref),
   ]);
   return [Namespace, MetricName, ...dimensions, { stat: 'Sum', ...options }];
 };
@@ -159,17 +161,14 @@ export const widgets = (gateway: Api['gateway'], hasTable: boolean) =>
  * @param values the deployment's valid parameters
  * @param api the form of the API
  */
-export const dashboard = ({ freshnessSeconds }: Values, { gateway }: Api): Part => ({
+export const dashboard = ({ service: name, freshnessSeconds }: Settings, { gateway }: Api): Part => ({
   Resources: {
     Dashboard: {
       Type: 'AWS::CloudWatch::Dashboard',
       Properties: {
-        DashboardName: '${self:service}-${sls:stage}',
+        DashboardName: name,
         DashboardBody: {
-          'Fn::Sub': [
-            JSON.stringify({ widgets: widgets(gateway, Number(freshnessSeconds) > 0) }),
-            { Service: '${self:service}-${sls:stage}' },
-          ],
+          'Fn::Sub': [JSON.stringify({ widgets: widgets(gateway, Number(freshnessSeconds) > 0) }), { Service: name }],
         },
       },
     },

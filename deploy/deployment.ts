@@ -6,12 +6,12 @@
 import { alarms } from './alarms.ts';
 import { answerTable } from './answer-table.ts';
 import type { Api } from './api.ts';
-import type { Part, Tag } from './cloudformation.ts';
+import type { Part } from './cloudformation.ts';
 import { dashboard } from './dashboard.ts';
-import { functionRole } from './function-role.ts';
+import { functionNameOf, functionRole } from './function-role.ts';
 import { httpApi } from './http-api.ts';
 import { findProblems, type Stages } from './parameter-rules.ts';
-import { parameterNames, readValues, type Texts, type Values } from './parameters.ts';
+import { parameterNames, readValues, type Settings, type Texts } from './parameters.ts';
 import { restApi } from './rest-api.ts';
 import { splitTag, tag } from './tags.ts';
 import { waiting } from './waiting.ts';
@@ -25,9 +25,9 @@ type Osls = {
   resolveConfigurationProperty(path: string[]): Promise<unknown>;
 };
 
-function apiOf(values: Values, tagList: Tag[]): Api {
-  if (values.api === 'none') return { events: [], part: {} };
-  return values.api === 'http' ? httpApi({ ...values, tagList }) : restApi(values);
+function apiOf(settings: Settings): Api {
+  if (settings.api === 'none') return { events: [], part: {} };
+  return settings.api === 'http' ? httpApi(settings) : restApi(settings);
 }
 
 /** What of serverless.yml follows from the parameters. */
@@ -38,8 +38,9 @@ export async function deployment({ options, resolveVariable, resolveConfiguratio
   const given = [options.param ?? []].flat().map((pair) => pair.replace(/=.*/s, ''));
   const stages = ((await resolveConfigurationProperty(['params'])) ?? {}) as Stages;
   const region = await resolve('self:provider.region');
-  const functionName = `${await resolve('self:service')}-${await resolve('sls:stage')}-getLiveMigration`;
-  const problems = findProblems(texts, given, stages, { region, functionName });
+  const stage = await resolve('sls:stage');
+  const service = `${await resolve('self:service')}-${stage}`;
+  const problems = findProblems(texts, given, stages, { region, functionName: functionNameOf(service) });
   if (problems.length > 0) {
     const error = new Error(`the parameters are not valid: ${problems.join('; ')}.`);
     // osls prints the stack, which says nothing to the reader.
@@ -52,8 +53,9 @@ export async function deployment({ options, resolveVariable, resolveConfiguratio
   const tags = Object.fromEntries(values.tags.map(splitTag));
   const tagList = Object.entries(tags).map(([Key, Value]) => ({ Key, Value }));
   const tagged = (part: Part) => tag(part, tagList);
-  const api = apiOf(values, tagList);
-  const table = answerTable(values);
+  const settings = { ...values, service, stage, tagList };
+  const api = apiOf(settings);
+  const table = answerTable(settings);
   return {
     events: api.events,
     httpApi: api.httpApi ?? {},
@@ -61,10 +63,10 @@ export async function deployment({ options, resolveVariable, resolveConfiguratio
     api: tagged(api.part),
     answerTable: tagged(table.part),
     answerTableName: table.name,
-    functionRole: tagged(functionRole(values, table.rights)),
-    waiting: tagged(waiting(values)),
-    alarms: tagged(alarms(values, api)),
-    dashboard: tagged(dashboard(values, api)),
+    functionRole: tagged(functionRole(settings, table.rights)),
+    waiting: tagged(waiting(settings)),
+    alarms: tagged(alarms(settings, api)),
+    dashboard: tagged(dashboard(settings, api)),
     tags,
     tagList,
     vpc: subnetIds.length > 0 ? { subnetIds, securityGroupIds } : null,

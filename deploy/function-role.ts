@@ -1,11 +1,11 @@
 /** The function's role: what it may do, and nothing else. */
 
-import type { Part, Statement, Text } from './cloudformation.ts';
+import { arn, type Part, type Statement, type Text } from './cloudformation.ts';
 import { allow, role } from './iam.ts';
-import type { Values } from './parameters.ts';
+import type { Settings } from './parameters.ts';
 
-const log = 'arn:${AWS::Partition}:logs:${AWS::Region}:${AWS::AccountId}:log-group';
-const functionName = '${self:service}-${sls:stage}-getLiveMigration';
+/** As osls names it. */
+export const functionNameOf = (service: string) => `${service}-getLiveMigration`;
 
 /** The ARN of the secret, as narrow as its id allows: Secrets Manager ends each ARN in six characters of its own. */
 function secretArn(id: string): Text | Text[] {
@@ -13,13 +13,11 @@ function secretArn(id: string): Text | Text[] {
   const pattern = id.replaceAll('{groupId}', '?'.repeat(24));
   // An ARN may be whole or without them; a name that ends like them can't be told from a whole one.
   if (pattern.startsWith('arn:')) return [pattern, `${pattern}-??????`];
-  return {
-    'Fn::Sub': `arn:\${AWS::Partition}:secretsmanager:\${AWS::Region}:\${AWS::AccountId}:secret:${pattern}-??????`,
-  };
+  return arn('secretsmanager', `secret:${pattern}-??????`);
 }
 
 /** What Lambda needs to put the function into a VPC. The code of the function may not use it. */
-function networkInterfaces(): Statement[] {
+function networkInterfaces(functionName: string): Statement[] {
   const actions = [
     ...['ec2:CreateNetworkInterface', 'ec2:DescribeNetworkInterfaces', 'ec2:DescribeSubnets'],
     ...['ec2:DeleteNetworkInterface', 'ec2:AssignPrivateIpAddresses', 'ec2:UnassignPrivateIpAddresses'],
@@ -31,11 +29,7 @@ function networkInterfaces(): Statement[] {
       Action: actions,
       Resource: '*',
       Condition: {
-        ArnEquals: {
-          'lambda:SourceFunctionArn': {
-            'Fn::Sub': `arn:\${AWS::Partition}:lambda:\${AWS::Region}:\${AWS::AccountId}:function:${functionName}`,
-          },
-        },
+        ArnEquals: { 'lambda:SourceFunctionArn': arn('lambda', `function:${functionName}`) },
       },
     },
   ];
@@ -45,11 +39,10 @@ function networkInterfaces(): Statement[] {
  * @param values the deployment's valid parameters
  * @returns the IAM statements of the function
  */
-const statements = ({
-  atlasSecretId,
-  kmsKeyArn,
-  subnetIds,
-}: Pick<Values, 'atlasSecretId' | 'kmsKeyArn' | 'subnetIds'>): Statement[] => [
+const statements = (
+  { atlasSecretId, kmsKeyArn, subnetIds }: Pick<Settings, 'atlasSecretId' | 'kmsKeyArn' | 'subnetIds'>,
+  functionName: string,
+): Statement[] => [
   allow('secretsmanager:GetSecretValue', secretArn(atlasSecretId)),
   ...(kmsKeyArn
     ? [
@@ -59,22 +52,22 @@ const statements = ({
       ]
     : []),
   // The stack makes the log group.
-  allow(['logs:CreateLogStream', 'logs:PutLogEvents'], { 'Fn::Sub': `${log}:/aws/lambda/${functionName}:*` }),
+  allow(['logs:CreateLogStream', 'logs:PutLogEvents'], arn('logs', `log-group:/aws/lambda/${functionName}:*`)),
   allow(['xray:PutTraceSegments', 'xray:PutTelemetryRecords'], '*'),
-  ...(subnetIds.length > 0 ? networkInterfaces() : []),
+  ...(subnetIds.length > 0 ? networkInterfaces(functionName) : []),
 ];
 
 /**
  * @param values the deployment's valid parameters
  * @param more rights that other parts of the deployment give the function
  */
-export const functionRole = (values: Values, more: Statement[]): Part => ({
+export const functionRole = (settings: Settings, more: Statement[]): Part => ({
   Resources: {
     FunctionRole: role({
       principal: 'lambda.amazonaws.com',
       policyName: 'getLiveMigration',
-      statements: [...statements(values), ...more],
-      permissionsBoundaryArn: values.permissionsBoundaryArn,
+      statements: [...statements(settings, functionNameOf(settings.service)), ...more],
+      permissionsBoundaryArn: settings.permissionsBoundaryArn,
     }),
   },
 });
@@ -86,11 +79,8 @@ export function iamPolicy() {
     'AWS::Region': '${region}',
     'AWS::AccountId': '${account}',
   };
-  const fill = (text: string) =>
-    text
-      .replace(functionName, '${function_name}')
-      .replace(/\$\{([\w:]+)\}/g, (hole, name: string) => names[name] ?? hole);
-  const own = statements({ atlasSecretId: '${secret_name}', kmsKeyArn: '', subnetIds: [] });
+  const fill = (text: string) => text.replace(/\$\{([\w:]+)\}/g, (hole, name: string) => names[name] ?? hole);
+  const own = statements({ atlasSecretId: '${secret_name}', kmsKeyArn: '', subnetIds: [] }, '${function_name}');
   const Statement = own.map(({ Resource, ...rest }) => ({
     ...rest,
     Resource: typeof Resource === 'object' && 'Fn::Sub' in Resource ? fill(Resource['Fn::Sub']) : Resource,

@@ -1,8 +1,7 @@
 /** The HTTP API before the function: who may call (IAM or a JWT), from which pages (CORS), and how often. */
 
 import { type Api, accessLogFormat } from './api.ts';
-import type { Tag } from './cloudformation.ts';
-import type { Values } from './parameters.ts';
+import type { Settings } from './parameters.ts';
 
 /** @param values the deployment's valid parameters, with its lists as arrays */
 export const httpApi = ({
@@ -13,7 +12,7 @@ export const httpApi = ({
   throttlingRate,
   throttlingBurst,
   tagList,
-}: Values & { tagList: Tag[] }): Api => ({
+}: Settings): Api => ({
   gateway: {
     door: 'http-api',
     serverErrors: {

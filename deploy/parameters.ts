@@ -5,6 +5,7 @@
 
 import { baseUrlRule, readBaseUrl } from '../lib/atlas/base-url.ts';
 import { proxyRule, readProxy } from '../lib/proxy.ts';
+import type { Tag } from './cloudformation.ts';
 import { splitTag } from './tags.ts';
 
 /** What CloudWatch Logs accepts as a retention. */
@@ -217,6 +218,9 @@ type ListName = {
 export type Texts = Record<ParameterName, string>;
 /** The same, with lists as arrays. */
 export type Values = Record<Exclude<ParameterName, ListName>, string> & Record<ListName, string[]>;
+
+/** What the parts of the deployment are made of: the values, and the service (with its stage), the stage and the tags. */
+export type Settings = Values & { service: string; stage: string; tagList: Tag[] };
 
 export const parameters: Record<ParameterName, Parameter> = table;
 export const parameterNames = Object.keys(table) as ParameterName[];

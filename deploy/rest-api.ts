@@ -5,11 +5,9 @@
 
 import { createHash } from 'node:crypto';
 import { type Api, accessLogFormat } from './api.ts';
-import type { Resource } from './cloudformation.ts';
-import type { Values } from './parameters.ts';
+import { arn, type Resource } from './cloudformation.ts';
+import type { Settings } from './parameters.ts';
 
-const service = '${self:service}-${sls:stage}';
-const stage = '${sls:stage}';
 const anything = 'execute-api:/*';
 
 /**
@@ -19,7 +17,7 @@ const anything = 'execute-api:/*';
  * @returns undefined where none is needed
  * @see https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-authorization-flow.html
  */
-function resourcePolicy({ vpcEndpointIds, callerAccountIds }: Values) {
+function resourcePolicy({ vpcEndpointIds, callerAccountIds }: Settings) {
   const statements = [
     ...(vpcEndpointIds.length > 0
       ? [
@@ -37,7 +35,7 @@ function resourcePolicy({ vpcEndpointIds, callerAccountIds }: Values) {
           {
             Effect: 'Allow',
             Principal: {
-              AWS: callerAccountIds.map((id) => ({ 'Fn::Sub': `arn:\${AWS::Partition}:iam::${id}:root` })),
+              AWS: callerAccountIds.map((id) => arn('iam', 'root', `:${id}`)),
             },
             Action: 'execute-api:Invoke',
             Resource: anything,
@@ -87,10 +85,10 @@ const method: Resource = {
 };
 
 /** @param values the deployment's valid parameters, with its lists as arrays */
-export const restApi = (values: Values): Api => {
-  const { vpcEndpointIds, throttlingRate, throttlingBurst, logRetentionDays } = values;
+export const restApi = (settings: Settings): Api => {
+  const { service, stage, vpcEndpointIds, throttlingRate, throttlingBurst, logRetentionDays } = settings;
   const isPrivate = vpcEndpointIds.length > 0;
-  const policy = resourcePolicy(values);
+  const policy = resourcePolicy(settings);
   // A stage shows what was deployed last, so a change of the API needs another deployment resource.
   const version = createHash('sha256')
     .update(JSON.stringify([path, method, policy]))
@@ -159,16 +157,14 @@ export const restApi = (values: Values): Api => {
             FunctionName: { 'Fn::GetAtt': ['GetLiveMigrationLambdaFunction', 'Arn'] },
             Action: 'lambda:InvokeFunction',
             Principal: 'apigateway.amazonaws.com',
-            SourceArn: {
-              'Fn::Sub': `arn:\${AWS::Partition}:execute-api:\${AWS::Region}:\${AWS::AccountId}:\${RestApi}/${stage}/GET/groups/*/liveMigrations/*`,
-            },
+            SourceArn: arn('execute-api', ['${RestApi}', stage, 'GET/groups/*/liveMigrations/*'].join('/')),
           },
         },
       },
       Outputs: {
         ApiUrl: {
           Description: 'The base of the API, to which /groups/… is added',
-          Value: { 'Fn::Sub': `https://\${RestApi}.execute-api.\${AWS::Region}.\${AWS::URLSuffix}/${stage}` },
+          Value: { 'Fn::Sub': ['https://${RestApi}.execute-api.${AWS::Region}.${AWS::URLSuffix}', stage].join('/') },
         },
       },
     },

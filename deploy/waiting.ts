@@ -3,22 +3,14 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parse } from 'yaml';
-import type { Part, Resource, Statement, Text } from './cloudformation.ts';
+import { arn, type Part, type Resource, type Statement, type Text } from './cloudformation.ts';
 import { allow, role } from './iam.ts';
-import type { Values } from './parameters.ts';
-
-const service = '${self:service}-${sls:stage}';
-const here = '${AWS::Region}:${AWS::AccountId}';
-const nameOf = (machine: string) => `${service}-${machine}`;
-const arnOf = (type: string, machine: string, end = ''): Text => ({
-  'Fn::Sub': `arn:\${AWS::Partition}:states:${here}:${type}:${nameOf(machine)}${end}`,
-});
+import type { Settings } from './parameters.ts';
 
 const getLiveMigrationArn: Text = { 'Fn::GetAtt': ['GetLiveMigrationLambdaFunction', 'Arn'] };
 
 /** A bus by its name, or by its ARN where it is in another account. */
-const busArn = (bus: string): Text =>
-  bus.startsWith('arn:') ? bus : { 'Fn::Sub': `arn:\${AWS::Partition}:events:${here}:event-bus/${bus}` };
+const busArn = (bus: string): Text => (bus.startsWith('arn:') ? bus : arn('events', `event-bus/${bus}`));
 
 /** Log deliveries and traces of Step Functions: these actions support no resource. */
 const logsAndTraces = [
@@ -43,16 +35,20 @@ const mayCount = allow('cloudwatch:PutMetricData', '*', {
 type Machine = { file: string; statements: Statement[]; open: Record<string, Text> };
 
 /** For each state machine: its file, what its tasks may do, and what its definition leaves open. */
-const machines = ({ eventBusName, alarmTopicArn }: Values): Record<string, Machine> => ({
+const machines = ({ service, eventBusName, alarmTopicArn }: Settings): Record<string, Machine> => ({
   awaitLiveMigration: {
     file: 'await-live-migration',
     statements: [
-      allow('states:StartExecution', arnOf('stateMachine', 'pollLiveMigration')),
-      allow(['states:DescribeExecution', 'states:StopExecution'], arnOf('execution', 'pollLiveMigration', ':*')),
+      allow('states:StartExecution', arn('states', `stateMachine:${service}-pollLiveMigration`)),
+      allow(
+        ['states:DescribeExecution', 'states:StopExecution'],
+        arn('states', `execution:${service}-pollLiveMigration:*`),
+      ),
       // How Step Functions learns that an execution started with .sync has ended: a rule of its own.
-      allow(['events:PutTargets', 'events:PutRule', 'events:DescribeRule'], {
-        'Fn::Sub': `arn:\${AWS::Partition}:events:${here}:rule/StepFunctionsGetEventsForStepFunctionsExecutionRule`,
-      }),
+      allow(
+        ['events:PutTargets', 'events:PutRule', 'events:DescribeRule'],
+        arn('events', 'rule/StepFunctionsGetEventsForStepFunctionsExecutionRule'),
+      ),
       mayCount,
     ],
     open: { PollLiveMigrationArn: { Ref: 'PollLiveMigration' } },
@@ -62,7 +58,7 @@ const machines = ({ eventBusName, alarmTopicArn }: Values): Record<string, Machi
     statements: [
       allow('lambda:InvokeFunction', getLiveMigrationArn),
       allow('events:PutEvents', busArn(eventBusName)),
-      allow('states:StartExecution', arnOf('stateMachine', 'remindOfCutover')),
+      allow('states:StartExecution', arn('states', `stateMachine:${service}-remindOfCutover`)),
       mayCount,
     ],
     open: {
@@ -88,8 +84,8 @@ const logicalIdOf = (machine: string) => machine.charAt(0).toUpperCase() + machi
 const definitionOf = (file: string) => parse(readFileSync(join(import.meta.dirname, `${file}.asl.yml`), 'utf8'));
 
 /** @param values the deployment's valid parameters */
-export function waiting(values: Values): Part {
-  const { logRetentionDays, permissionsBoundaryArn } = values;
+export function waiting(settings: Settings): Part {
+  const { service, logRetentionDays, permissionsBoundaryArn } = settings;
   const resources: Record<string, Resource> = {
     WaitingLogGroup: {
       Type: 'AWS::Logs::LogGroup',
@@ -100,12 +96,12 @@ export function waiting(values: Values): Part {
       },
     },
   };
-  for (const [machine, { file, statements, open }] of Object.entries(machines(values))) {
+  for (const [machine, { file, statements, open }] of Object.entries(machines(settings))) {
     const id = logicalIdOf(machine);
     resources[id] = {
       Type: 'AWS::StepFunctions::StateMachine',
       Properties: {
-        StateMachineName: nameOf(machine),
+        StateMachineName: `${service}-${machine}`,
         RoleArn: { 'Fn::GetAtt': [`${id}Role`, 'Arn'] },
         DefinitionString: { 'Fn::Sub': [JSON.stringify(definitionOf(file)), { ...open, Service: service }] },
         LoggingConfiguration: {
@@ -120,7 +116,7 @@ export function waiting(values: Values): Part {
       principal: 'states.amazonaws.com',
       condition: {
         StringEquals: { 'aws:SourceAccount': { Ref: 'AWS::AccountId' } },
-        ArnLike: { 'aws:SourceArn': arnOf('stateMachine', machine) },
+        ArnLike: { 'aws:SourceArn': arn('states', `stateMachine:${service}-${machine}`) },
       },
       policyName: machine,
       statements: [...statements, ...logsAndTraces],

@@ -6,11 +6,10 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { unzipSync } from 'fflate';
+import type { Resource } from '../deploy/cloudformation.ts';
 
 const root = join(import.meta.dirname, '..');
 const sources = ['serverless.yml', 'package.json', 'deploy', 'functions', 'lib'];
-
-export type Resource = { Type: string; Properties: Record<string, unknown> };
 
 /** @returns a new folder with what serverless needs, so that several can be at work at once */
 export function copyService(): string {

@@ -8,11 +8,12 @@ import { globSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
+import type { Resource } from '../deploy/cloudformation.ts';
 import { iamPolicy } from '../deploy/function-role.ts';
 import { startEmbeddedDynamoDB } from '../embedded/dynamodb.ts';
 import { serve } from '../embedded/http-server.ts';
 import { runtimeIsBuilt, startRuntime } from '../embedded/lambda-runtime.ts';
-import { packageService, type Resource, unpack } from '../scripts/package-service.ts';
+import { packageService, unpack } from '../scripts/package-service.ts';
 import {
   allIsWell,
   atlas,

@@ -2,7 +2,6 @@
 
 import { describe, expect, test, vi } from 'vitest';
 import NameRegion from '../deploy/name-region.ts';
-import type { Resource } from '../scripts/package-service.ts';
 import { defaults, everything, deploymentWith as judge } from './support/template.ts';
 
 type Samples = { rule: string; good: string[]; bad: string[]; with?: Record<string, string> };
@@ -239,7 +238,7 @@ test('what is deployed follows from them', async () => {
     logRetentionInDays: 90,
   });
   expect(plain.tags).toEqual({});
-  expect(plain.alarms.Resources.LatencyAlarm.Properties).not.toHaveProperty('Tags');
+  expect(plain.alarms.Resources?.['LatencyAlarm']?.Properties).not.toHaveProperty('Tags');
   const full = await judge({ ...everything, tags });
   expect(full).toMatchObject({
     events: [{ httpApi: { authorizer: { name: 'jwt', scopes: ['migrations/read', 'admin'] } } }],
@@ -253,18 +252,20 @@ test('what is deployed follows from them', async () => {
     reservedConcurrency: 5,
     logRetentionInDays: 30,
   });
-  expect(full.alarms.Resources.LatencyAlarm.Properties.Tags).toEqual(tagList);
+  expect(full.alarms.Resources?.['LatencyAlarm']?.Properties['Tags']).toEqual(tagList);
   const { api } = await judge({
     api: 'private',
     vpcEndpointIds: 'vpce-1,vpce-2',
     callerAccountIds: '210987654321, 345678901234',
     tags,
   });
-  const { RestApi, ...others } = api.Resources;
-  expect(RestApi.Properties.Tags).toEqual(tagList);
-  expect(RestApi.Properties.EndpointConfiguration.VpcEndpointIds).toEqual(['vpce-1', 'vpce-2']);
-  expect(RestApi.Properties.Policy.Statement[1].Principal.AWS).toHaveLength(2);
-  const tagged = Object.values<Resource>(others).filter(({ Properties }) => 'Tags' in Properties);
+  const { RestApi, ...others } = api.Resources ?? {};
+  expect(RestApi?.Properties).toMatchObject({
+    Tags: tagList,
+    EndpointConfiguration: { VpcEndpointIds: ['vpce-1', 'vpce-2'] },
+    Policy: { Statement: [{}, { Principal: { AWS: [{}, {}] } }] },
+  });
+  const tagged = Object.values(others).filter(({ Properties }) => 'Tags' in Properties);
   expect(tagged.map(({ Type }) => Type).toSorted()).toEqual(['AWS::ApiGateway::Stage', 'AWS::Logs::LogGroup']);
   expect(await judge({ api: 'none' })).toMatchObject({ events: [], api: {} });
 });
@@ -320,7 +321,8 @@ describe('parameters that are wrong are named before anything is deployed', () =
   test('blanks around a value and doubles in a list do not count', async () => {
     const stages = { prod: { api: ' rest ' } };
     const { httpApi } = await judge({ jwtIssuer: ' https://issuer.example.com', jwtAudience: 'a, a' }, stages);
-    expect(httpApi.authorizers.jwt).toMatchObject({ issuerUrl: 'https://issuer.example.com', audience: ['a'] });
+    const jwt = { issuerUrl: 'https://issuer.example.com', audience: ['a'] };
+    expect(httpApi).toMatchObject({ authorizers: { jwt } });
   });
 
   test('also where an unknown name stands in serverless.yml, under any stage', async () => {

@@ -1,7 +1,7 @@
 /** CloudFormation's own specification of resources: what properties each type has, and of what types they are. */
 
 import { loadAwsServiceSpec } from '@aws-cdk/aws-service-spec';
-import type { Resource } from '../../scripts/package-service.ts';
+import type { Resource } from '../../deploy/cloudformation.ts';
 
 export const isIntrinsic = (value: unknown) =>
   typeof value === 'object' &&

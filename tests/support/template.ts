@@ -8,8 +8,8 @@ export type Template = Awaited<ReturnType<typeof packageService>>['template'];
 
 export { defaults };
 
-/** Judges the parameters and derives the parts, as serverless does it, with the defaults for the others. */
-export const deploymentWith = async (
+/** Validates the parameters and derives the parts, as serverless does it, with the defaults for the others. */
+export const deploymentWith = (
   parameters: Record<string, string> = {},
   params: object = { default: {} },
   stage = 'dev',
@@ -20,19 +20,16 @@ export const deploymentWith = async (
     'self:service': 'atlas-live-migration',
     'sls:stage': stage,
   };
-  const derived = await deployment({
-    resolveConfigurationProperty: async (path: string[]) => (path.join() === 'params' ? params : undefined),
+  return deployment({
+    resolveConfigurationProperty: async (path) => (path.join() === 'params' ? params : undefined),
     // Without any, serverless leaves the option out.
     options: param.length > 0 ? { param } : {},
-    resolveVariable: async (variable: string) => {
+    resolveVariable: async (variable) => {
       if (Object.hasOwn(variables, variable)) return variables[variable];
       const name = variable.slice('param:'.length).split(',')[0] ?? '';
       return { ...defaults, ...parameters }[name];
     },
   });
-  return JSON.parse(
-    JSON.stringify(derived).replace(/\$\{((?:self|sls):\w+)\}/g, (_, variable: string) => variables[variable] ?? ''),
-  );
 };
 
 /**
