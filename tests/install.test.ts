@@ -44,6 +44,12 @@ test("with ignore-scripts and an older Node.js, programs say how to get the proj
   });
 });
 
+test('serverless says on an older Node.js which one runs it', () => {
+  const { status, output } = run(root, '--no-experimental-strip-types', 'deploy/serverless.cjs');
+  expect(status).toBe(1);
+  expect(output).toMatch(/^Error: Node\.js v\S+ does not run TypeScript\. `npx serverless` .*$/m);
+});
+
 test('a whole installation says nothing', () => {
   expect(run(root, 'scripts/installed.js')).toEqual({ status: 0, output: '' });
 });
