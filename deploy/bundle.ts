@@ -102,12 +102,16 @@ export default class Bundle {
       'before:package:createDeploymentArtifacts': async () => {
         const { functions, package: packaging, service } = serverless.service;
         const files = [...Object.values(functions).map(({ handler }) => handler.replace(/\.\w+$/, '')), ...apart];
-        await build({
+        const { metafile } = await build({
+          metafile: true,
           entryPoints: files.map((file) => `${file}.ts`),
           outdir: outDir,
           outbase: '.',
           ...bundling,
         });
+        const unused = Object.keys(replacements).filter((name) => !Object.hasOwn(metafile.inputs, `replacing:${name}`));
+        if (unused.length > 0)
+          throw new Error(`The function does not import what bundle.ts replaces: ${unused.join(', ')}`);
         const packager = serverless.pluginManager.plugins.find(
           (plugin): plugin is Packager => plugin.constructor.name === 'Package',
         );

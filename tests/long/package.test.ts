@@ -1,10 +1,11 @@
 /** What `serverless package` makes of the forms of the API other than the HTTP API, and what it says where it refuses. */
 
 import { execFile } from 'node:child_process';
+import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { beforeAll, expect, test } from 'vitest';
-import { packageService } from '../../scripts/package-service.ts';
+import { beforeAll, expect, onTestFinished, test } from 'vitest';
+import { copyService, packageService } from '../../scripts/package-service.ts';
 import { readSpecification } from '../support/resource-specification.ts';
 import { callersOf, nullsIn, otherForms, partsOf, splitResources } from '../support/template.ts';
 
@@ -49,6 +50,16 @@ test('all wrong parameters are named at once, in one message', async () => {
   const wrong = { logRetentionDays: '2', corsOrigins: '*', kmsKeyArn: 'x', nonsense: '1' };
   const said = await output(packageService(wrong));
   for (const name of Object.keys(wrong)) expect(said.split(name)).toHaveLength(2);
+});
+
+test('a bundle that does not use each replacement is an error', async () => {
+  const folder = copyService();
+  onTestFinished(() => rmSync(folder, { recursive: true }));
+  writeFileSync(join(folder, 'functions/get-live-migration.ts'), "export { hash } from 'md5';");
+  const serverless = join(root, 'node_modules/.bin/serverless');
+  const said = await output(promisify(execFile)(serverless, ['package'], { cwd: folder }));
+  expect(said).toMatch(/does not import what bundle\.ts replaces: .*\bjs-sha256, js-sha512, base-64$/m);
+  expect(said).not.toMatch(/replaces: .*\bmd5/);
 });
 
 test('a deployment without a region is refused', async () => {
