@@ -77,7 +77,8 @@ const knownFields: Record<string, string[]> = {
 export type Service = (args: never) => unknown;
 
 /**
- * @returns a copy, as a state's output, its arguments or all that it assigns at once
+ * @returns a copy, as a state's output, its arguments or all that it assigns at once; JSONata's lists have marks of
+ *   their own, which the copy has not
  * @throws TaskError above 256 KiB
  * @see https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html
  */
@@ -87,11 +88,15 @@ function limited<T>(value: T): T {
   return JSON.parse(text);
 }
 
-const compiled = new Map<string, jsonata.Expression>();
-function compile(text: string): jsonata.Expression {
-  const expression = compiled.get(text) ?? jsonata(text);
-  compiled.set(text, expression);
-  return expression;
+const compiled = new Map<string, { expression: jsonata.Expression; names: Set<string> }>();
+
+/** @returns the expression, and the names that it has after a $ */
+function compile(text: string) {
+  const known = compiled.get(text);
+  if (known) return known;
+  const made = { expression: jsonata(text), names: new Set(text.match(/(?<=\$)\p{ID_Continue}+/gu)) };
+  compiled.set(text, made);
+  return made;
 }
 
 /** What a Wait and a time-out take. */
@@ -150,19 +155,22 @@ export function createStepFunctions(
       if (text === undefined) return value;
       let result: unknown;
       try {
-        result = await compile(text).evaluate(null, bindings);
+        const { expression, names } = compile(text);
+        // To bind a variable takes about as long as to use it.
+        const used: Json = {};
+        for (const name of names) if (name in bindings) used[name] = bindings[name];
+        result = await expression.evaluate(null, used);
       } catch (error) {
         throw new TaskError('States.QueryEvaluationError', `${(error as Error).message}: ${text}`);
       }
       if (result === undefined)
         throw new TaskError('States.QueryEvaluationError', `The expression has no result: ${text}`);
-      // JSONata's lists have marks of their own, which the copy has not.
-      return limited(result);
+      return result;
     }
-    if (Array.isArray(value)) return Promise.all(value.map((item) => evaluate(item, bindings)));
     if (typeof value !== 'object' || value === null) return value;
-    const fields = Object.entries(value).map(async ([name, field]) => [name, await evaluate(field, bindings)]);
-    return Object.fromEntries(await Promise.all(fields));
+    const evaluated: Json = Array.isArray(value) ? ([] as unknown as Json) : {};
+    for (const [name, field] of Object.entries(value)) evaluated[name] = await evaluate(field, bindings);
+    return evaluated;
   }
 
   /** One attempt at a task. Services end by themselves, so no time-out is needed here. */
@@ -248,8 +256,10 @@ export function createStepFunctions(
         }
         case 'Succeed':
           return limited(state.Output === undefined ? input : await evaluate(state.Output, plain));
-        case 'Fail':
-          throw new TaskError(String(await evaluate(state.Error, plain)), String(await evaluate(state.Cause, plain)));
+        case 'Fail': {
+          const [error, cause] = limited((await evaluate([state.Error, state.Cause], plain)) as unknown[]);
+          throw new TaskError(String(error), String(cause));
+        }
         default:
           for (let retries = 0; ; retries += 1) {
             execution.events += state.Resource?.endsWith('.sync:2') ? 4 : 3;
