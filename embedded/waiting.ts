@@ -23,11 +23,18 @@ const files = {
 
 export type MachineName = keyof typeof files;
 
+/** By their text: to parse one takes longer than a short wait. */
+const parsed = new Map<string, Definition>();
+
 /** @param alarmTopicArn the deployment's parameter: empty for none */
 export function readDefinition(machine: MachineName, alarmTopicArn = ''): Definition {
-  const text = readFileSync(new URL(`../deploy/${files[machine]}.asl.yml`, import.meta.url), 'utf8');
+  const source = readFileSync(new URL(`../deploy/${files[machine]}.asl.yml`, import.meta.url), 'utf8');
   const values: Record<string, string> = { ...here, AlarmTopicArn: alarmTopicArn };
-  return parse(text.replace(/\$\{([\w:]+)\}/g, (hole, name: string) => values[name] ?? hole)) as Definition;
+  const text = source.replace(/\$\{([\w:]+)\}/g, (hole, name: string) => values[name] ?? hole);
+  const definition = parsed.get(text) ?? (parse(text) as Definition);
+  parsed.set(text, definition);
+  // A copy: the validator of the language adds to what it reads.
+  return structuredClone(definition);
 }
 
 export type Entry = {
