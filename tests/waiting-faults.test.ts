@@ -1,11 +1,8 @@
-/** Nothing ends a wait but what the contract names: every error, at the first poll and later; weeks in virtual time. */
+/** Nothing ends a wait but what the contract names: every error, at the first poll and later, and rounds that are lost. */
 
-import { beforeEach, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { failureNames } from '../lib/core/failure.ts';
-import { allIsWell } from './support/harness.ts';
 import { changesOf, fails, type Happening, ids, says, type World, wait } from './support/wait.ts';
-
-beforeEach(allIsWell);
 
 const ofLambda = [
   ...['ServiceException', 'AWSLambdaException', 'SdkClientException', 'TooManyRequestsException', 'Unknown'],
@@ -28,37 +25,40 @@ const theEndBeforeAnAnswer = [
   ...['SecretInvalid', 'InternalError'],
 ];
 
-describe.each(names)('%s', (name) => {
-  test.each([1, 100])('at the first poll, %i times, ends the wait only if the contract says so', async (times) => {
-    const { ending, polls } = await wait({
-      atlas: ({ count }) => (count <= times ? fails(name) : says('COMPLETE')),
+describe.each([...names.map((name) => [name, 2] as const), ['AtlasUnavailable', 100] as const])(
+  '%s, %i times,',
+  (name, times) => {
+    test('at the first poll ends the wait only if the contract says so', async () => {
+      const { ending, polls } = await wait({
+        atlas: ({ count }) => (count <= times ? fails(name) : says('COMPLETE')),
+      });
+      if (theEndBeforeAnAnswer.includes(name)) {
+        expect(ending).toMatchObject({ error: name });
+        expect(polls).toHaveLength(1);
+      } else {
+        expect(ending).toMatchObject({ document: { status: 'COMPLETE' } });
+        expect(polls).toHaveLength(times + 1);
+      }
     });
-    if (theEndBeforeAnAnswer.includes(name)) {
-      expect(ending).toMatchObject({ error: name });
-      expect(polls).toHaveLength(1);
-    } else {
-      expect(ending).toMatchObject({ document: { status: 'COMPLETE' } });
-      expect(polls).toHaveLength(times + 1);
-    }
-  });
 
-  test.each([1, 100])('after an answer, %i times, ends the wait only if the contract says so', async (times) => {
-    const { ending, polls, changes } = await wait({
-      atlas: ({ count }) => (count > 1 && count <= times + 1 ? fails(name) : says(count === 1 ? 'NEW' : 'COMPLETE')),
+    test('after an answer ends the wait only if the contract says so', async () => {
+      const { ending, polls, changes } = await wait({
+        atlas: ({ count }) => (count > 1 && count <= times + 1 ? fails(name) : says(count === 1 ? 'NEW' : 'COMPLETE')),
+      });
+      if (alwaysTheEnd.includes(name)) {
+        expect(ending).toMatchObject({ error: name });
+        expect(polls).toHaveLength(2);
+      } else {
+        expect(ending).toMatchObject({ document: { status: 'COMPLETE' } });
+        expect(polls).toHaveLength(times + 2);
+        expect(changesOf(changes)).toEqual([
+          [null, 'NEW', null],
+          ['NEW', 'COMPLETE', null],
+        ]);
+      }
     });
-    if (alwaysTheEnd.includes(name)) {
-      expect(ending).toMatchObject({ error: name });
-      expect(polls).toHaveLength(2);
-    } else {
-      expect(ending).toMatchObject({ document: { status: 'COMPLETE' } });
-      expect(polls).toHaveLength(times + 2);
-      expect(changesOf(changes)).toEqual([
-        [null, 'NEW', null],
-        ['NEW', 'COMPLETE', null],
-      ]);
-    }
-  });
-});
+  },
+);
 
 describe('rounds', () => {
   const untilHour =
@@ -76,7 +76,7 @@ describe('rounds', () => {
     ...['States.Timeout', 'States.TaskFailed', 'Nonsense'],
   ])('whose start is refused with %s for ten minutes are started again', async (name) => {
     const { ending, changes, counts } = await wait({
-      atlas: untilHour(1),
+      atlas: untilHour(1 / 4),
       start: ({ hours }) => (hours < 1 / 6 ? fails(name) : undefined),
     });
     expect(ending).toMatchObject({ document: { status: 'COMPLETE' } });
@@ -98,9 +98,10 @@ describe('rounds', () => {
   });
 
   test('a start that is refused between two rounds tells nothing twice', async () => {
-    // The third round begins after 44 hours.
+    // The second round tells the first answer, and is full after an hour.
     const { changes, counts } = await wait({
-      atlas: untilHour(50),
+      atlas: untilHour(2),
+      roundEvents: 600,
       start: ({ count }) => (count === 3 ? fails('StepFunctions.ThrottlingException') : undefined),
     });
     expect(counts).toEqual({ LostRounds: 1 });
@@ -153,12 +154,9 @@ describe('rounds', () => {
 });
 
 describe('a round that is lost', () => {
-  const ready = { from: 3, to: 3.5 };
-  /** Ready for half an hour, and then, on the next day, to the end. */
+  /** Ready for a while, and then, on the next day and after the first reminder was due, to the end. */
   const course: World['atlas'] = ({ hours }) =>
-    hours < 40
-      ? says('WORKING', hours >= ready.from && hours < ready.to)
-      : says(hours < 50 ? 'WORKING' : 'COMPLETE', hours < 50);
+    hours < 28 ? says('WORKING', hours >= 2 && hours < 4.5) : says(hours < 29.5 ? 'WORKING' : 'COMPLETE', hours < 29.5);
   const expected = [
     ['WORKING', false],
     ['WORKING', true],
@@ -187,7 +185,7 @@ describe('a round that is lost', () => {
         bus: service === 'bus' ? lost : undefined,
         start: service === 'start' ? lost : undefined,
       },
-      { ...ids, pollSeconds: 600 },
+      { ...ids, pollSeconds: 3600 },
       { hours: 160 },
     );
     const told = happened.changes.map(({ status, readyForCutover }) => [status, readyForCutover]);
@@ -196,7 +194,8 @@ describe('a round that is lost', () => {
   }
 
   const services = [
-    ...[1, 2, 7, 13, 19, 22, 241, 301].map((nth) => ['atlas', nth] as const),
+    // At the beginning, between two changes, and at each change.
+    ...[1, 2, 3, 4, 6, 29, 31].map((nth) => ['atlas', nth] as const),
     ...[1, 2, 3, 4, 5].map((nth) => ['bus', nth] as const),
     // The starts of the two reminders; the others are those of rounds.
     ...[4, 7].map((nth) => ['start', nth] as const),
@@ -228,7 +227,7 @@ describe('a round that is lost', () => {
           return says('WORKING', (hours >= 1 && hours < 2) || hours >= 36);
         },
       },
-      ids,
+      { ...ids, pollSeconds: 1200, giveUpAfterSeconds: 40 * 3600 },
       { hours: 170 },
     );
     expect(started('remindOfCutover').map(({ name }) => name.slice(25))).toEqual(['2026-11-25', '2026-11-26']);
@@ -288,14 +287,20 @@ describe('an answer that is no document', () => {
 
 describe('polls that fail for an hour', () => {
   test('are counted, and what comes before is not', async () => {
-    const answerless = (from: number, to: number): World => ({
-      atlas: ({ hours }) =>
-        hours >= from && hours < to ? fails('AtlasUnavailable') : says(hours < 5 ? 'WORKING' : 'COMPLETE'),
-    });
-    expect((await wait(answerless(1, 1.9))).counts).toEqual({});
+    const counted = async (from: number, to: number) => {
+      const { counts } = await wait(
+        {
+          atlas: ({ hours }) =>
+            hours >= from && hours < to ? fails('AtlasUnavailable') : says(hours < to ? 'WORKING' : 'COMPLETE'),
+        },
+        { ...ids, pollSeconds: 100 },
+      );
+      return counts;
+    };
+    expect(await counted(0.1, 1)).toEqual({});
     // Every five minutes, from the end of the hour on.
-    expect((await wait(answerless(1, 2.5))).counts).toEqual({ PollsWithoutAnswer: 6 });
-    expect((await wait(answerless(0, 2))).counts).toEqual({ PollsWithoutAnswer: 12 });
+    expect(await counted(0.1, 1.6)).toEqual({ PollsWithoutAnswer: 6 });
+    expect(await counted(0, 2)).toEqual({ PollsWithoutAnswer: 12 });
   });
 
   test('begins with the first poll that failed: one failure between hourly answers is not counted', async () => {
@@ -307,44 +312,47 @@ describe('polls that fail for an hour', () => {
   });
 });
 
-describe('60 days in virtual time', () => {
-  const days = 60;
-  const atTheEnd = ({ hours }: Happening) => hours >= 24 * days - 2;
-  const refusedFor45Minutes: World['bus'] = ({ hours }) =>
-    hours % (24 * 7) > 100 && hours % (24 * 7) < 100.75 ? fails('EventBridge.FailedEntry') : undefined;
-
-  test.each<[string, number, World]>([
-    ['quiet', 300, { atlas: (now) => says(atTheEnd(now) ? 'COMPLETE' : 'WORKING') }],
-    ['all failing', 300, { atlas: (now) => (atTheEnd(now) ? says('COMPLETE') : fails('AtlasTimedOut')) }],
-    [
-      'a change at every poll',
-      300,
-      { atlas: (now) => says(atTheEnd(now) ? 'COMPLETE' : now.count % 2 ? 'NEW' : 'WORKING', now.count % 3 === 0) },
-    ],
-    [
-      'a change at every poll, and a bus that is down for 45 minutes once a week',
-      300,
-      {
-        atlas: (now) => says(atTheEnd(now) ? 'COMPLETE' : now.count % 2 ? 'NEW' : 'WORKING'),
-        bus: refusedFor45Minutes,
-      },
-    ],
-    [
-      'a second between polls, for four hours, with a change at every poll and a bus that takes nothing',
-      1,
-      {
-        atlas: ({ hours, count }) => says(hours >= 4 ? 'COMPLETE' : count % 2 ? 'NEW' : 'WORKING', count % 2 === 0),
-        bus: () => fails('EventBridge.FailedEntry'),
-        start: (_, machine) => (machine === 'remindOfCutover' ? fails('StepFunctions.ThrottlingException') : undefined),
-      },
-    ],
-  ])('%s: it ends as COMPLETE, within each history', async (what, pollSeconds, world) => {
-    const { ending, executions, changes, endedAfterHours } = await wait(world, { ...ids, pollSeconds });
+describe('rounds that are full', () => {
+  const roundEvents = 300;
+  /** A wait of at least three full rounds, until it is complete. */
+  async function waitThroughRounds(pollSeconds: number, end: number, { atlas, ...world }: World) {
+    const happened = await wait(
+      { atlas: (now) => (now.hours >= end ? says('COMPLETE') : atlas(now)), ...world, roundEvents },
+      { ...ids, pollSeconds },
+    );
+    const { ending, started, changes } = happened;
     expect(ending).toMatchObject({ document: { status: 'COMPLETE' } });
-    for (const { events } of executions) expect(events).toBeLessThanOrEqual(25_000);
+    const rounds = started('pollLiveMigration');
+    expect(rounds.filter(({ events }) => events > 0.8 * roundEvents).length).toBeGreaterThanOrEqual(3);
+    // As 25,000 are more than 24,000.
+    for (const { events } of rounds) expect(events).toBeLessThanOrEqual(roundEvents + 1000);
     expect(changes.every(({ previousStatus }, at) => previousStatus === (changes[at - 1]?.status ?? null))).toBe(true);
-    if (what.startsWith('a second')) return;
+    return happened;
+  }
+
+  test.each<[string, World]>([
+    ['quiet', { atlas: () => says('WORKING') }],
+    ['all failing', { atlas: () => fails('AtlasTimedOut') }],
+    ['a change at every poll', { atlas: ({ count }) => says(count % 2 ? 'NEW' : 'WORKING', count % 3 === 0) }],
+    [
+      'a change at every poll, and a bus that is down for 45 minutes every five hours',
+      {
+        atlas: ({ count }) => says(count % 2 ? 'NEW' : 'WORKING'),
+        bus: ({ hours }) => (hours % 5 > 3 && hours % 5 < 3.75 ? fails('EventBridge.FailedEntry') : undefined),
+      },
+    ],
+  ])('%s: it ends as COMPLETE, within each history', async (_, world) => {
+    const end = 13;
+    const { changes, endedAfterHours } = await waitThroughRounds(300, end, world);
     expect(changes.at(-1)).toMatchObject({ status: 'COMPLETE' });
-    expect(endedAfterHours).toBeLessThan(24 * days);
+    expect(endedAfterHours).toBeLessThan(end + 0.1);
+  });
+
+  test('a second between polls, a change at every poll and a bus that takes nothing: it ends as COMPLETE', async () => {
+    await waitThroughRounds(1, 2.5, {
+      atlas: ({ count }) => says(count % 2 ? 'NEW' : 'WORKING', count % 2 === 0),
+      bus: () => fails('EventBridge.FailedEntry'),
+      start: (_, machine) => (machine === 'remindOfCutover' ? fails('StepFunctions.ThrottlingException') : undefined),
+    });
   });
 });

@@ -1,11 +1,13 @@
 /** A wait in virtual time: the deployed definitions, and functions in place of the services that they call. */
 
 import type { CutoverDue, LiveMigration, StatusChanged } from '#contract';
+import { demoGroupId, demoIds } from '../../embedded/demo-migrations.ts';
 import { type Execution, TaskError } from '../../embedded/step-functions.ts';
 import { createWaiting, type Entry, type MachineName, type Services } from '../../embedded/waiting.ts';
-import { groupId, liveMigrationId } from './harness.ts';
 import { virtualClock } from './virtual-clock.ts';
 
+const groupId = demoGroupId;
+const liveMigrationId = demoIds.completes;
 export const ids = { groupId, liveMigrationId };
 export const topic = 'arn:aws:sns:us-east-1:123456789012:alarms';
 
@@ -46,6 +48,8 @@ export type World = {
   metrics?(): Error | undefined;
   /** The parameter of the deployment. */
   alarmTopicArn?: string;
+  /** After how many events a round is full. With 600, these are 66 quiet polls, and at 60 s no pause follows. */
+  roundEvents?: number;
   /** How many waits are started at once, of which the first one's end is told. */
   waits?: number;
 };
@@ -101,7 +105,11 @@ export async function wait(world: World, input: unknown = ids, { hours = Number.
     },
     mayStart: (machine) => must(world.start?.(happening('start'), machine)),
   };
-  const waiting = createWaiting(services, { clock, alarmTopicArn: world.alarmTopicArn ?? topic });
+  const waiting = createWaiting(services, {
+    clock,
+    alarmTopicArn: world.alarmTopicArn ?? topic,
+    roundEvents: world.roundEvents,
+  });
   const execution = waiting.startWait(input);
   for (let more = 1; more < (world.waits ?? 1); more += 1) waiting.startWait(input);
   const stop = new AbortController();
