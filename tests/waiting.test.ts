@@ -239,14 +239,15 @@ describe('events', () => {
   });
 
   test('it is put again once a minute at most, also at a poll a second', async () => {
-    const { counts, changes } = await wait({ atlas: course, bus: bus(5) }, { ...ids, pollSeconds: 1 });
-    expect(counts).toEqual({ EventsRefused: 5 });
-    // After five refusals, a minute each.
+    const threeMinutes: World['atlas'] = ({ hours }) => says(hours < 0.05 ? 'NEW' : 'COMPLETE');
+    const { counts, changes } = await wait({ atlas: threeMinutes, bus: bus(2) }, { ...ids, pollSeconds: 1 });
+    expect(counts).toEqual({ EventsRefused: 2 });
+    // After two refusals, a minute each.
     expect(changes[0]).toMatchObject({ status: 'NEW', previousStatus: null });
-    const { counts: tooMany } = await wait({ atlas: course, bus: bus(1000) }, { ...ids, pollSeconds: 1 });
-    // Half an hour of polls, and the hour after the end, in which it is tried every two minutes.
-    expect(tooMany['EventsRefused']).toBeGreaterThanOrEqual(30 + 29);
-    expect(tooMany['EventsRefused']).toBeLessThanOrEqual(30 + 31);
+    const { counts: tooMany } = await wait({ atlas: threeMinutes, bus: bus(1000) }, { ...ids, pollSeconds: 1 });
+    // Three minutes of polls, and the hour after the end, in which it is tried every two minutes.
+    expect(tooMany['EventsRefused']).toBeGreaterThanOrEqual(3 + 29);
+    expect(tooMany['EventsRefused']).toBeLessThanOrEqual(3 + 31);
   });
 
   test.each<[string, World['atlas'], object]>([
@@ -311,10 +312,13 @@ describe('events', () => {
   test.each(['x', 'ü', '漢'])(
     'a document of 128 KiB of "%s" is told, and is no obstacle to the wait',
     async (character) => {
-      const { changes, ending, counts } = await wait({
-        atlas: ({ count }) => large(count < 3000 ? 'NEW' : 'COMPLETE', character),
+      const { changes, ending, counts, started } = await wait({
+        atlas: ({ count }) => large(count < 30 ? 'NEW' : 'COMPLETE', character),
         bus: ({ count }) => (count === 1 ? fails('EventBridge.FailedEntry') : undefined),
+        roundEvents: 200,
       });
+      // One ended when the first event was told, and one when it was full.
+      expect(started('pollLiveMigration')).toHaveLength(3);
       expect(changesOf(changes)).toEqual([
         [null, 'NEW', null],
         ['NEW', 'COMPLETE', null],
@@ -340,17 +344,21 @@ describe('events', () => {
   });
 
   test('a document of 128 KiB is the cause of a failure as far as a cause is long', async () => {
-    const { ending, changes } = await wait({ atlas: ({ count }) => large(count < 3000 ? 'NEW' : 'FAILED', '漢') });
+    const { ending, changes } = await wait({ atlas: ({ count }) => large(count < 3 ? 'NEW' : 'FAILED', '漢') });
     expect(ending).toMatchObject({ error: 'LiveMigrationFailed', cause: expect.stringMatching(/^.{32000}$/) });
     expect(changes).toHaveLength(2);
   });
 
   test('a document of 128 KiB that the bus refuses for days costs no round, and is reported at last', async () => {
-    // At 60 s between polls, a round in which nothing can be told ends after 19 hours.
-    const { changes, ending, counts } = await wait({
-      atlas: ({ hours }) => large(hours < 10 ? 'NEW' : hours < 110 ? 'WORKING' : 'COMPLETE', '漢'),
-      bus: ({ hours }) => (hours < 100 ? fails('EventBridge.FailedEntry') : undefined),
-    });
+    const { changes, ending, counts, started } = await wait(
+      {
+        atlas: ({ hours }) => large(hours < 10 ? 'NEW' : hours < 110 ? 'WORKING' : 'COMPLETE', '漢'),
+        bus: ({ hours }) => (hours < 100 ? fails('EventBridge.FailedEntry') : undefined),
+        roundEvents: 600,
+      },
+      { ...ids, pollSeconds: 3600 },
+    );
+    expect(started('pollLiveMigration').length).toBeGreaterThan(3);
     expect(changesOf(changes)).toEqual([
       [null, 'WORKING', null],
       ['WORKING', 'COMPLETE', null],
@@ -505,7 +513,10 @@ describe('the definitions', () => {
   });
 
   test('the input of pollLiveMigration is an interface between releases: waits of the release before go on with it', async () => {
-    const { started, ending } = await wait({ atlas: ({ count }) => says(count < 3000 ? 'NEW' : 'COMPLETE') });
+    const { started, ending } = await wait({
+      atlas: ({ count }) => says(count < 100 ? 'NEW' : 'COMPLETE'),
+      roundEvents: 600,
+    });
     expect(ending).toMatchObject({ document: {} });
     const [first, second, third] = started('pollLiveMigration').map(({ input }) => input);
     const always = {
