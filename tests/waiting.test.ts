@@ -1,18 +1,12 @@
 /** The state machine that waits: the deployed definitions in virtual time, and what its caller and the bus see of it. */
 
-import { createRequire } from 'node:module';
 import { beforeEach, describe, expect, test } from 'vitest';
 import type { LiveMigration } from '#contract';
 import { atlasError, type Reply } from '../embedded/atlas.ts';
-import { readDefinition } from '../embedded/waiting.ts';
 import { allIsWell, asTask, atlas, coldStart, groupId, liveMigrationId } from './support/harness.ts';
-import { changesOf, fails, ids, says, topic, type World, wait } from './support/wait.ts';
+import { changesOf, fails, ids, says, type World, wait } from './support/wait.ts';
 
 beforeEach(allIsWell);
-
-/** It has no types. */
-const aslValidator: (definition: object) => { isValid: boolean; errorsText?: (separator: string) => string } =
-  createRequire(import.meta.url)('asl-validator');
 
 /** The real function and an embedded Atlas, which says one thing after the other, the last one for ever. */
 async function waitWithFunction(answers: (object | Reply)[], input: unknown = ids, world: Partial<World> = {}) {
@@ -504,45 +498,36 @@ describe('input', () => {
   });
 });
 
-describe('the definitions', () => {
-  test.each(['', topic])('are valid to the validator of the language, with the topic "%s"', (alarmTopicArn) => {
-    for (const machine of ['awaitLiveMigration', 'pollLiveMigration', 'remindOfCutover'] as const) {
-      const { isValid, errorsText } = aslValidator(readDefinition(machine, alarmTopicArn));
-      expect(isValid, errorsText?.('; ')).toBe(true);
-    }
+test('the input of pollLiveMigration is an interface between releases: waits of the release before go on with it', async () => {
+  const { started, ending } = await wait({
+    atlas: ({ count }) => says(count < 100 ? 'NEW' : 'COMPLETE'),
+    roundEvents: 600,
   });
-
-  test('the input of pollLiveMigration is an interface between releases: waits of the release before go on with it', async () => {
-    const { started, ending } = await wait({
-      atlas: ({ count }) => says(count < 100 ? 'NEW' : 'COMPLETE'),
-      roundEvents: 600,
-    });
-    expect(ending).toMatchObject({ document: {} });
-    const [first, second, third] = started('pollLiveMigration').map(({ input }) => input);
-    const always = {
-      AWS_STEP_FUNCTIONS_STARTED_BY_EXECUTION_ID: expect.any(String),
-      ...ids,
-      until: 'TERMINAL',
-      pollSeconds: 60,
-      endsAt: expect.any(Number),
-    };
-    expect(first).toEqual({ ...always, memory: {}, document: null });
-    const memory = (told: string | null) => ({
-      answered: true,
-      failingSince: 0,
-      told: told ? `${told} null` : '',
-      previousStatus: told,
-      readyAt: 0,
-      reminded: false,
-      state: 'NEW null',
-      putAgainAt: 0,
-      remindAgainAt: 0,
-      isNews: told === null,
-      handOvers: 1,
-      nextAt: expect.any(Number),
-    });
-    // The first answer is handed over before it is told.
-    expect(second).toEqual({ ...always, memory: memory(null), document: says('NEW') });
-    expect(third).toEqual({ ...always, memory: memory('NEW'), document: null });
+  expect(ending).toMatchObject({ document: {} });
+  const [first, second, third] = started('pollLiveMigration').map(({ input }) => input);
+  const always = {
+    AWS_STEP_FUNCTIONS_STARTED_BY_EXECUTION_ID: expect.any(String),
+    ...ids,
+    until: 'TERMINAL',
+    pollSeconds: 60,
+    endsAt: expect.any(Number),
+  };
+  expect(first).toEqual({ ...always, memory: {}, document: null });
+  const memory = (told: string | null) => ({
+    answered: true,
+    failingSince: 0,
+    told: told ? `${told} null` : '',
+    previousStatus: told,
+    readyAt: 0,
+    reminded: false,
+    state: 'NEW null',
+    putAgainAt: 0,
+    remindAgainAt: 0,
+    isNews: told === null,
+    handOvers: 1,
+    nextAt: expect.any(Number),
   });
+  // The first answer is handed over before it is told.
+  expect(second).toEqual({ ...always, memory: memory(null), document: says('NEW') });
+  expect(third).toEqual({ ...always, memory: memory('NEW'), document: null });
 });
