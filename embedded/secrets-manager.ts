@@ -22,8 +22,8 @@ export async function startEmbeddedSecretsManager(port = 0) {
       Object.assign(secretsManager, { secrets: {}, error: undefined, intercept: undefined, counters: { reads: 0 } });
     },
     origin: '',
-    /** Resolves when the next read arrives. */
-    nextRead: async () => void (await once(server.server, 'request')),
+    /** Resolves when the next read arrives, or nobody waits for it any more. */
+    nextRead: (signal: AbortSignal) => once(server.server, 'request', { signal }).catch(() => undefined),
     close: () => server.close(),
   };
 

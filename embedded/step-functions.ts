@@ -73,6 +73,23 @@ const knownFields: Record<string, string[]> = {
   Fail: ['Error', 'Cause'],
 };
 
+/** What a state leaves behind, and which one follows. */
+type Left = { assigned: Json; output: unknown; next: string | undefined };
+
+/** A state at work. */
+type Step = {
+  name: string;
+  state: State;
+  input: unknown;
+  execution: Execution;
+  signal: AbortSignal;
+  pause(seconds: number): Promise<void>;
+  /** Evaluates a value with what every state sees. */
+  evaluateHere(value: unknown): Promise<unknown>;
+  /** Assign and Output see the variables as they were before, and `states` with what the transition adds. */
+  leave(transition: Transition, states: Json, output: unknown): Promise<Left>;
+};
+
 /** What a service answers to a task's arguments. It may throw a {@link TaskError}; any other error fails the run. */
 export type Service = (args: never) => unknown;
 
@@ -196,6 +213,65 @@ export function createStepFunctions(
     }
   }
 
+  /** What a state does until it is left. */
+  const handlers: Record<string, (step: Step) => Promise<Left>> = {
+    Pass: ({ state, input, leave }) => leave(state, {}, input),
+
+    async Wait({ state, input, evaluateHere, pause, leave }) {
+      await pause(wholeSeconds(await evaluateHere(state.Seconds)));
+      return leave(state, {}, input);
+    },
+
+    async Choice({ name, state, input, evaluateHere, leave }) {
+      let taken: Transition = state.Default === undefined ? {} : { Next: state.Default };
+      for (const { Condition, ...rule } of state.Choices ?? []) {
+        const holds = await evaluateHere(Condition);
+        if (typeof holds !== 'boolean') throw new TaskError('States.QueryEvaluationError', `No boolean: ${Condition}`);
+        if (!holds) continue;
+        taken = rule;
+        break;
+      }
+      if (!taken.Next) throw new TaskError('States.NoChoiceMatched', name);
+      return leave(taken, {}, input);
+    },
+
+    async Succeed({ state, input, evaluateHere }) {
+      const output = limited(state.Output === undefined ? input : await evaluateHere(state.Output));
+      return { assigned: {}, output, next: undefined };
+    },
+
+    async Fail({ state, evaluateHere }) {
+      const [error, cause] = limited((await evaluateHere([state.Error, state.Cause])) as unknown[]);
+      throw new TaskError(String(error), String(cause));
+    },
+
+    async Task({ state, execution, signal, evaluateHere, pause, leave }) {
+      for (let retries = 0; ; retries += 1) {
+        execution.events += state.Resource?.endsWith('.sync:2') ? 4 : 3;
+        try {
+          const args = limited((await evaluateHere(state.Arguments ?? {})) as Json);
+          wholeSeconds(await evaluateHere(state.TimeoutSeconds ?? 60));
+          const result = limited((await perform(state, args, signal)) ?? {});
+          return await leave(state, { result }, result);
+        } catch (error) {
+          signal.throwIfAborted();
+          if (!(error instanceof TaskError)) throw error;
+          const retrier = state.Retry?.find(({ ErrorEquals }) => matches(ErrorEquals, error.name));
+          if (retrier && retries < (retrier.MaxAttempts ?? 3)) {
+            const { IntervalSeconds = 1, BackoffRate = 2, MaxDelaySeconds = Number.POSITIVE_INFINITY } = retrier;
+            execution.transitions += 1;
+            await pause(Math.min(IntervalSeconds * BackoffRate ** retries, MaxDelaySeconds));
+            continue;
+          }
+          const catcher = state.Catch?.find(({ ErrorEquals }) => matches(ErrorEquals, error.name));
+          if (!catcher) throw error;
+          const errorOutput = { Error: error.name, Cause: error.message };
+          return await leave(catcher, { errorOutput }, errorOutput);
+        }
+      }
+    },
+  };
+
   async function run(execution: Execution, signal: AbortSignal): Promise<unknown> {
     const { States, StartAt } = machines[execution.machine] as Definition;
     const { name: id, input: executionInput, startedAt } = execution;
@@ -209,84 +285,43 @@ export function createStepFunctions(
     for (let name: string | undefined = StartAt; name; ) {
       signal.throwIfAborted();
       const state: State | undefined = States[name];
-      if (!state) throw new Error(`There is no state ${name}.`);
+      const handler = state && handlers[state.Type];
+      if (!handler) throw new Error(`There is no state ${name}.`);
       execution.transitions += 1;
       execution.events += 2;
       if (execution.events > MOST_EVENTS)
         throw new TaskError('States.Runtime', 'The history of the execution is full.');
+      const context = { Execution, State: { Name: name } };
       const bound = (states: Json) => ({
         ...variables,
-        states: { context: { Execution, State: { Name: name } }, input, ...states },
+        states: { context, input, ...states },
         millis: () => clock.now(),
         now: () => new Date(clock.now()).toISOString(),
         // Step Functions has it in place of $eval.
         parse: (text: string) => JSON.parse(text),
       });
       const plain = bound({});
-      /** Assign and Output see the variables as they were before. */
-      const leave = async ({ Assign, Output, Next }: Transition, states: Json, output: unknown) => {
-        const bindings = bound(states);
-        const assigned = limited((await evaluate(Assign ?? {}, bindings)) as Json);
-        input = limited(Output === undefined ? output : await evaluate(Output, bindings));
-        Object.assign(variables, assigned);
-        name = Next;
-      };
-
-      switch (state.Type) {
-        case 'Pass':
-          await leave(state, {}, input);
-          break;
-        case 'Wait':
-          await pause(wholeSeconds(await evaluate(state.Seconds, plain)));
-          await leave(state, {}, input);
-          break;
-        case 'Choice': {
-          let taken: Transition = state.Default === undefined ? {} : { Next: state.Default };
-          for (const { Condition, ...rule } of state.Choices ?? []) {
-            const holds = await evaluate(Condition, plain);
-            if (typeof holds !== 'boolean')
-              throw new TaskError('States.QueryEvaluationError', `No boolean: ${Condition}`);
-            if (!holds) continue;
-            taken = rule;
-            break;
-          }
-          if (!taken.Next) throw new TaskError('States.NoChoiceMatched', name);
-          await leave(taken, {}, input);
-          break;
-        }
-        case 'Succeed':
-          return limited(state.Output === undefined ? input : await evaluate(state.Output, plain));
-        case 'Fail': {
-          const [error, cause] = limited((await evaluate([state.Error, state.Cause], plain)) as unknown[]);
-          throw new TaskError(String(error), String(cause));
-        }
-        default:
-          for (let retries = 0; ; retries += 1) {
-            execution.events += state.Resource?.endsWith('.sync:2') ? 4 : 3;
-            try {
-              const args = limited((await evaluate(state.Arguments ?? {}, plain)) as Json);
-              wholeSeconds(await evaluate(state.TimeoutSeconds ?? 60, plain));
-              const result = limited((await perform(state, args, signal)) ?? {});
-              await leave(state, { result }, result);
-              break;
-            } catch (error) {
-              signal.throwIfAborted();
-              if (!(error instanceof TaskError)) throw error;
-              const errorOutput = { Error: error.name, Cause: error.message };
-              const retrier = state.Retry?.find(({ ErrorEquals }) => matches(ErrorEquals, error.name));
-              if (retrier && retries < (retrier.MaxAttempts ?? 3)) {
-                const { IntervalSeconds = 1, BackoffRate = 2, MaxDelaySeconds = Number.POSITIVE_INFINITY } = retrier;
-                execution.transitions += 1;
-                await pause(Math.min(IntervalSeconds * BackoffRate ** retries, MaxDelaySeconds));
-                continue;
-              }
-              const catcher = state.Catch?.find(({ ErrorEquals }) => matches(ErrorEquals, error.name));
-              if (!catcher) throw error;
-              await leave(catcher, { errorOutput }, errorOutput);
-              break;
-            }
-          }
-      }
+      const left: Left = await handler({
+        name,
+        state,
+        input,
+        execution,
+        signal,
+        pause,
+        evaluateHere: (value) => evaluate(value, plain),
+        async leave({ Assign, Output, Next }, states, output) {
+          const bindings = bound(states);
+          const assigned = limited((await evaluate(Assign ?? {}, bindings)) as Json);
+          return {
+            assigned,
+            output: limited(Output === undefined ? output : await evaluate(Output, bindings)),
+            next: Next,
+          };
+        },
+      });
+      Object.assign(variables, left.assigned);
+      input = left.output;
+      name = left.next;
     }
     return input;
   }

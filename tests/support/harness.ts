@@ -127,8 +127,13 @@ export async function coldStart(
   }
   // A new environment reads the secret at once. Where a test ended before that read arrived, the next test would count it.
   const { AWS_ENDPOINT_URL_SECRETS_MANAGER: endpoint, ATLAS_SECRET_ID: id = '' } = process.env;
-  const firstRead = endpoint === secretsManager.origin && !id.includes('{groupId}') && secretsManager.nextRead();
-  const { handler } = await import('../../functions/get-live-migration.ts');
+  const noRead = new AbortController();
+  const isRead = endpoint === secretsManager.origin && !id.includes('{groupId}');
+  const firstRead = isRead && secretsManager.nextRead(noRead.signal);
+  const { handler } = await import('../../functions/get-live-migration.ts').catch((error) => {
+    noRead.abort();
+    throw error;
+  });
   await firstRead;
   return handler;
 }
