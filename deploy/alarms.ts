@@ -220,7 +220,7 @@ const table = (
 });
 
 /**
- * @param values the deployment's valid parameters
+ * @param settings the parameters and names of the deployment
  * @param api the form of the API
  */
 export const alarms = ({ service, alarmTopicArn, runbookUrl, freshnessSeconds }: Settings, { gateway }: Api): Part => ({

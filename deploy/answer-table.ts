@@ -5,7 +5,7 @@ import { allow } from './iam.ts';
 import type { Settings } from './parameters.ts';
 
 /**
- * @param values the deployment's valid parameters
+ * @param settings the parameters and names of the deployment
  * @returns the table, its name for the function's environment, and what the function may do with it
  */
 export const answerTable = ({

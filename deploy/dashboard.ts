@@ -158,7 +158,7 @@ export const widgets = (gateway: Api['gateway'], hasTable: boolean) =>
   );
 
 /**
- * @param values the deployment's valid parameters
+ * @param settings the parameters and names of the deployment
  * @param api the form of the API
  */
 export const dashboard = ({ service: name, freshnessSeconds }: Settings, { gateway }: Api): Part => ({

@@ -1,6 +1,6 @@
 /**
  * What serverless.yml takes from here: the defaults of the parameters, and what follows from their values, which are
- * checked before anything is deployed.
+ * validated before anything is deployed.
  */
 
 import { alarms } from './alarms.ts';
@@ -10,7 +10,7 @@ import type { Part } from './cloudformation.ts';
 import { dashboard } from './dashboard.ts';
 import { functionNameOf, functionRole } from './function-role.ts';
 import { httpApi } from './http-api.ts';
-import { findProblems, type Stages } from './parameter-rules.ts';
+import { type Stages, validate } from './parameter-rules.ts';
 import { parameterNames, readValues, type Settings, type Texts } from './parameters.ts';
 import { restApi } from './rest-api.ts';
 import { splitTag, tag } from './tags.ts';
@@ -40,7 +40,7 @@ export async function deployment({ options, resolveVariable, resolveConfiguratio
   const region = await resolve('self:provider.region');
   const stage = await resolve('sls:stage');
   const service = `${await resolve('self:service')}-${stage}`;
-  const problems = findProblems(texts, given, stages, { region, functionName: functionNameOf(service) });
+  const problems = validate(texts, given, stages, { region, functionName: functionNameOf(service) });
   if (problems.length > 0) {
     const error = new Error(`the parameters are not valid: ${problems.join('; ')}.`);
     // osls prints the stack, which says nothing to the reader.

@@ -35,10 +35,7 @@ function networkInterfaces(functionName: string): Statement[] {
   ];
 }
 
-/**
- * @param values the deployment's valid parameters
- * @returns the IAM statements of the function
- */
+/** The IAM statements of the function. */
 const statements = (
   { atlasSecretId, kmsKeyArn, subnetIds }: Pick<Settings, 'atlasSecretId' | 'kmsKeyArn' | 'subnetIds'>,
   functionName: string,
@@ -58,7 +55,7 @@ const statements = (
 ];
 
 /**
- * @param values the deployment's valid parameters
+ * @param settings the parameters and names of the deployment
  * @param more rights that other parts of the deployment give the function
  */
 export const functionRole = (settings: Settings, more: Statement[]): Part => ({

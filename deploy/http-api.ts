@@ -3,7 +3,6 @@
 import { type Api, accessLogFormat } from './api.ts';
 import type { Settings } from './parameters.ts';
 
-/** @param values the deployment's valid parameters, with its lists as arrays */
 export const httpApi = ({
   corsOrigins,
   jwtIssuer,

@@ -1,4 +1,4 @@
-/** Finds all that is wrong with the parameters: each by itself, together with the others, and under another stage. */
+/** Validates the parameters: each by itself, together with the others, and under another stage. */
 
 import { isFilled, type ParameterName, parameterNames, parameters, type Texts } from './parameters.ts';
 
@@ -10,8 +10,8 @@ const isParameter = (name: string): name is ParameterName => Object.hasOwn(param
 
 /** What is wrong with one value. */
 function problemsOf(name: ParameterName, text: string): string[] {
-  const { isGood, rule } = parameters[name];
-  return isGood(text) ? [] : [`${name} ${rule}`];
+  const { isValid, rule } = parameters[name];
+  return isValid(text) ? [] : [`${name} ${rule}`];
 }
 
 /** The rules between the parameters. */
@@ -59,7 +59,7 @@ const problemsUnder = (values: Record<string, unknown>) =>
  * @param stages what is wrong under another stage would be noticed too late, and a name that is wrong is not used at all
  * @returns everything that is wrong
  */
-export function findProblems(texts: Texts, given: string[], stages: Stages, target: Target): string[] {
+export function validate(texts: Texts, given: string[], stages: Stages, target: Target): string[] {
   const names = [...given, ...Object.values(stages).flatMap((values) => Object.keys(values ?? {}))];
   const unknown = new Set(names.filter((name) => !isParameter(name)));
   const problems = [

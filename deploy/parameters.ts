@@ -13,8 +13,8 @@ const retentions = [
   1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653,
 ];
 
-type IsGood = (text: string) => boolean;
-type Parameter = { default: string | number; isList?: true; isGood: IsGood; rule: string };
+type IsValid = (text: string) => boolean;
+type Parameter = { default: string | number; isList?: true; isValid: IsValid; rule: string };
 
 /** The items of a comma-separated text, each once. */
 const list = (text: string) => [
@@ -35,11 +35,11 @@ const isIssuer = (text: string) => isHttps(text) && !/[?#@]/.test(text);
 const isOrigin = (text: string) =>
   /^https?:\/\/[^*]+$/.test(text) && URL.canParse(text) && new URL(text).origin === text;
 
-const optional = (isGood: IsGood) => (text: string) => text === '' || isGood(text);
+const optional = (isValid: IsValid) => (text: string) => text === '' || isValid(text);
 const each =
-  (isGood: IsGood, most = Number.POSITIVE_INFINITY) =>
+  (isValid: IsValid, most = Number.POSITIVE_INFINITY) =>
   (text: string) =>
-    list(text).length <= most && list(text).every(isGood);
+    list(text).length <= most && list(text).every(isValid);
 
 /** The forms of the API. */
 const apiForms = ['http', 'rest', 'private', 'none'];
@@ -53,109 +53,109 @@ const table = {
   // can have a key of its own.
   atlasSecretId: {
     default: 'atlas/live-migration',
-    isGood: (text) =>
+    isValid: (text) =>
       /^(arn:[\w-]+:secretsmanager:[\w-]+:\d{12}:secret:)?[\w/+=.@-]{1,512}$/.test(text.replaceAll('{groupId}', 'g')),
     rule: "must be the name or ARN of a secret; {groupId} in it is replaced by the project's id",
   },
   // Takes precedence over the base URL in the secret; empty: the secret's, or else https://cloud.mongodb.com/api/atlas/v1.0.
   atlasBaseUrl: {
     default: '',
-    isGood: optional((text) => isHttps(text) && readBaseUrl(text) !== undefined),
+    isValid: optional((text) => isHttps(text) && readBaseUrl(text) !== undefined),
     rule: baseUrlRule,
   },
   // What is in front of the function: an HTTP API, a regional REST API, a REST API that only VPC endpoints reach, or nothing
   // (direct invocation and Step Functions only).
   api: {
     default: 'http',
-    isGood: (text) => apiForms.includes(text),
+    isValid: (text) => apiForms.includes(text),
     rule: 'must be http, rest, private or none',
   },
   // The VPC endpoints (for execute-api) that reach a private API, comma-separated.
   vpcEndpointIds: {
     default: '',
     isList: true,
-    isGood: each((id) => /^vpce-[0-9a-f]+$/.test(id)),
+    isValid: each((id) => /^vpce-[0-9a-f]+$/.test(id)),
     rule: 'must be ids of VPC endpoints, comma-separated',
   },
   // Other accounts whose identities may call a REST API, comma-separated; their own policies must allow it too.
   callerAccountIds: {
     default: '',
     isList: true,
-    isGood: each((id) => /^\d{12}$/.test(id)),
+    isValid: each((id) => /^\d{12}$/.test(id)),
     rule: 'must be ids of AWS accounts, comma-separated',
   },
   // Callers sign with IAM. With an issuer and the audiences (comma-separated), they send a JWT to the HTTP API instead, with
   // one of the scopes if jwtScopes is set.
   jwtIssuer: {
     default: '',
-    isGood: optional(isIssuer),
+    isValid: optional(isIssuer),
     rule: 'must be an https URL without a user, a query and a fragment',
   },
   jwtAudience: {
     default: '',
     isList: true,
-    isGood: each(() => true, 50),
+    isValid: each(() => true, 50),
     rule: 'must be at most 50 audiences, comma-separated',
   },
   jwtScopes: {
     default: '',
     isList: true,
-    isGood: each((scope) => /^[\x21\x23-\x5b\x5d-\x7e]+$/.test(scope), 10),
+    isValid: each((scope) => /^[\x21\x23-\x5b\x5d-\x7e]+$/.test(scope), 10),
     rule: 'must be at most 10 OAuth scopes, comma-separated',
   },
   // Origins whose pages may ask, comma-separated; empty: none.
   corsOrigins: {
     default: '',
     isList: true,
-    isGood: each(isOrigin),
+    isValid: each(isOrigin),
     rule: 'must be origins such as https://app.example.com, comma-separated',
   },
   // Requests a second that the API lets through, and how many at once. Atlas itself refills 500 a minute per project.
   throttlingRate: {
     default: 8,
-    isGood: (text) => isWholeNumber(text, 1, 10_000),
+    isValid: (text) => isWholeNumber(text, 1, 10_000),
     rule: 'must be a whole number from 1 to 10000',
   },
   throttlingBurst: {
     default: 20,
-    isGood: (text) => isWholeNumber(text, 1, 5000),
+    isValid: (text) => isWholeNumber(text, 1, 5000),
     rule: 'must be a whole number from 1 to 5000',
   },
   // Seconds that an answer may be old: with more than 0, all callers share what Atlas said, in a table. 0: each asks Atlas.
   freshnessSeconds: {
     default: 0,
-    isGood: (text) => isWholeNumber(text, 0, 60),
+    isValid: (text) => isWholeNumber(text, 0, 60),
     rule: 'must be a whole number from 0 to 60',
   },
   // The maximum number of execution environments; empty: the account's limit.
   reservedConcurrency: {
     default: '',
-    isGood: optional((text) => isWholeNumber(text, 1, 1000)),
+    isValid: optional((text) => isWholeNumber(text, 1, 1000)),
     rule: 'must be a whole number from 1 to 1000',
   },
   // Days that log lines are kept.
   logRetentionDays: {
     default: 90,
-    isGood: (text) => retentions.includes(Number(text)),
+    isValid: (text) => retentions.includes(Number(text)),
     rule: `must be one of ${retentions.join(', ')}`,
   },
   // The KMS key of the secret, where it is not encrypted with the account's default key.
   kmsKeyArn: {
     default: '',
-    isGood: optional((text) => /^arn:[\w-]+:kms:[\w-]+:\d{12}:key\/[\w-]+$/.test(text)),
+    isValid: optional((text) => /^arn:[\w-]+:kms:[\w-]+:\d{12}:key\/[\w-]+$/.test(text)),
     rule: 'must be the ARN of a KMS key',
   },
   // A permissions boundary for every role, where the account demands one.
   permissionsBoundaryArn: {
     default: '',
-    isGood: optional((text) => /^arn:[\w-]+:iam::(\d{12}|aws):policy\/[\w+=,.@/-]+$/.test(text)),
+    isValid: optional((text) => /^arn:[\w-]+:iam::(\d{12}|aws):policy\/[\w+=,.@/-]+$/.test(text)),
     rule: 'must be the ARN of an IAM policy',
   },
   // Tags for everything that takes tags: name=value, comma-separated.
   tags: {
     default: '',
     isList: true,
-    isGood: (text) => {
+    isValid: (text) => {
       const names = list(text).map((pair) => splitTag(pair)[0].toLowerCase());
       const isPair = (pair: string) =>
         /^(?!aws:)[\p{L}\p{N} _.:/+@-]{1,128}=[\p{L}\p{N} _.:/=+@-]{0,256}$/iu.test(pair);
@@ -167,21 +167,21 @@ const table = {
   // SNS topic that gets the alarms and the reminders of a cutover that is due; empty: alarms only change their state.
   alarmTopicArn: {
     default: '',
-    isGood: optional((text) => /^arn:[\w-]+:sns:[\w-]+:\d{12}:[\w-]+$/.test(text)),
+    isValid: optional((text) => /^arn:[\w-]+:sns:[\w-]+:\d{12}:[\w-]+$/.test(text)),
     rule: 'must be the ARN of an SNS topic',
   },
   // Where the runbook of this deployment is; the descriptions of the alarms name it. Empty: docs/operate.md.
   runbookUrl: {
     default: '',
     // With the rest of the description, which may have 1,024.
-    isGood: optional((text) => isHttps(text) && text.length <= 500),
+    isValid: optional((text) => isHttps(text) && text.length <= 500),
     rule: 'must be an https URL of at most 500 characters',
   },
   // EventBridge bus that gets an event for each change of a live migration that is waited for: a name, or the ARN of a bus
   // in another account, whose policy must let this account put events.
   eventBusName: {
     default: 'default',
-    isGood: (text) => /^(arn:[\w-]+:events:[\w-]+:\d{12}:event-bus\/)?[\w./-]{1,256}$/.test(text),
+    isValid: (text) => /^(arn:[\w-]+:events:[\w-]+:\d{12}:event-bus\/)?[\w./-]{1,256}$/.test(text),
     rule: 'must be the name or ARN of an EventBridge bus',
   },
   // Subnets and security groups, comma-separated. Atlas's API access list wants a fixed address: the usual case is
@@ -189,22 +189,22 @@ const table = {
   subnetIds: {
     default: '',
     isList: true,
-    isGood: each((id) => /^subnet-[0-9a-f]+$/.test(id), 16),
+    isValid: each((id) => /^subnet-[0-9a-f]+$/.test(id), 16),
     rule: 'must be ids of at most 16 subnets, comma-separated',
   },
   securityGroupIds: {
     default: '',
     isList: true,
-    isGood: each((id) => /^sg-[0-9a-f]+$/.test(id), 5),
+    isValid: each((id) => /^sg-[0-9a-f]+$/.test(id), 5),
     rule: 'must be ids of at most 5 security groups, comma-separated',
   },
   // The proxy for https to Atlas and AWS, in networks without another way out, and the hosts that are reached
   // without it, comma-separated. A password in it can be read by all who may read the function's configuration.
-  httpsProxy: { default: '', isGood: optional((text) => readProxy(text, '') !== undefined), rule: proxyRule },
+  httpsProxy: { default: '', isValid: optional((text) => readProxy(text, '') !== undefined), rule: proxyRule },
   noProxy: {
     default: '',
     // The list of a company often has CIDR blocks, which are ignored.
-    isGood: (text) => /^[\w.*:,/[\]\s-]*$/.test(text) && !text.includes('//'),
+    isValid: (text) => /^[\w.*:,/[\]\s-]*$/.test(text) && !text.includes('//'),
     rule: 'must be names of hosts or domains, comma-separated',
   },
 } satisfies Record<string, Parameter>;

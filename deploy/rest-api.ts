@@ -84,7 +84,6 @@ const method: Resource = {
   },
 };
 
-/** @param values the deployment's valid parameters, with its lists as arrays */
 export const restApi = (settings: Settings): Api => {
   const { service, stage, vpcEndpointIds, throttlingRate, throttlingBurst, logRetentionDays } = settings;
   const isPrivate = vpcEndpointIds.length > 0;

@@ -83,7 +83,6 @@ const logicalIdOf = (machine: string) => machine.charAt(0).toUpperCase() + machi
 
 const definitionOf = (file: string) => parse(readFileSync(join(import.meta.dirname, `${file}.asl.yml`), 'utf8'));
 
-/** @param values the deployment's valid parameters */
 export function waiting(settings: Settings): Part {
   const { service, logRetentionDays, permissionsBoundaryArn } = settings;
   const resources: Record<string, Resource> = {

@@ -2,28 +2,29 @@
 
 import { describe, expect, test, vi } from 'vitest';
 import NameRegion from '../deploy/name-region.ts';
-import { defaults, everything, deploymentWith as judge } from './support/template.ts';
+import type { ParameterName } from '../deploy/parameters.ts';
+import { deploymentWith, everything } from './support/template.ts';
 
-type Samples = { rule: string; good: string[]; bad: string[]; with?: Record<string, string> };
+type Samples = { rule: string; valid: string[]; invalid: string[]; with?: Record<string, string> };
 const numbers = (least: number, most: number): Samples => ({
   rule: `must be a whole number from ${least} to ${most}`,
-  good: [`${least}`, `${most}`],
-  bad: [`${least - 1}`, `${most + 1}`, `${least}.5`, `${least}x`, 'x'],
+  valid: [`${least}`, `${most}`],
+  invalid: [`${least - 1}`, `${most + 1}`, `${least}.5`, `${least}x`, 'x'],
 });
 const many = (count: number) => Array.from({ length: count }, (_, at) => `x${at}`).join();
 const needsPrivate = { api: 'private' };
 const needsJwt = { jwtIssuer: 'https://issuer.example.com', jwtAudience: 'one' };
 
 /** Of each parameter: its rule as the message says it, values that it takes, and values that it refuses. */
-const samples: Record<string, Samples> = {
+const samples: Record<ParameterName, Samples> = {
   atlasSecretId: {
     rule: 'must be the name or ARN of a secret',
-    good: [
+    valid: [
       '{groupId}',
       'atlas/{groupId}/key_1+=.@-',
       'arn:aws-us-gov:secretsmanager:us-east-1:123456789012:secret:atlas/x',
     ],
-    bad: [
+    invalid: [
       'a b',
       'atlas/{projectId}',
       'arn:aws:secretsmanager:us-east-1:12345678901:secret:x',
@@ -36,30 +37,35 @@ const samples: Record<string, Samples> = {
   },
   atlasBaseUrl: {
     rule: 'must be an https URL',
-    good: ['', 'https://cloud.mongodb.com/api/atlas/v2'],
-    bad: ['http://cloud.mongodb.com/api/atlas/v2', 'http://localhost/v2', 'https:cloud.mongodb.com', 'https://a/?b=c'],
+    valid: ['', 'https://cloud.mongodb.com/api/atlas/v2'],
+    invalid: [
+      'http://cloud.mongodb.com/api/atlas/v2',
+      'http://localhost/v2',
+      'https:cloud.mongodb.com',
+      'https://a/?b=c',
+    ],
   },
   api: {
     rule: 'must be http, rest, private or none',
-    good: ['http', 'rest', 'none'],
-    bad: ['', 'HTTP', 'graphql', 'constructor'],
+    valid: ['http', 'rest', 'none'],
+    invalid: ['', 'HTTP', 'graphql', 'constructor'],
   },
   vpcEndpointIds: {
     rule: 'must be ids of VPC endpoints',
-    good: ['vpce-0a1b', 'vpce-0a1b,vpce-2c3d'],
-    bad: ['vpc-1', 'xvpce-1', 'vpce-1!', 'vpce-x', 'vpce-1,x'],
+    valid: ['vpce-0a1b', 'vpce-0a1b,vpce-2c3d'],
+    invalid: ['vpc-1', 'xvpce-1', 'vpce-1!', 'vpce-x', 'vpce-1,x'],
     with: needsPrivate,
   },
   callerAccountIds: {
     rule: 'must be ids of AWS accounts',
-    good: ['210987654321', '210987654321, 345678901234'],
-    bad: ['21098765432', '2109876543210', '21098765432x', '210987654321,x'],
+    valid: ['210987654321', '210987654321, 345678901234'],
+    invalid: ['21098765432', '2109876543210', '21098765432x', '210987654321,x'],
     with: { api: 'rest' },
   },
   jwtIssuer: {
     rule: 'must be an https URL',
-    good: ['https://issuer.example.com'],
-    bad: [
+    valid: ['https://issuer.example.com'],
+    invalid: [
       'http://i.example.com',
       'https:i.example.com',
       'https://',
@@ -71,20 +77,20 @@ const samples: Record<string, Samples> = {
   },
   jwtAudience: {
     rule: 'must be at most 50 audiences',
-    good: ['one', 'one,two', 'https://api.example.com', many(50)],
-    bad: [many(51)],
+    valid: ['one', 'one,two', 'https://api.example.com', many(50)],
+    invalid: [many(51)],
     with: needsJwt,
   },
   jwtScopes: {
     rule: 'must be at most 10 OAuth scopes',
-    good: ['migrations/read', 'a,b', many(10)],
-    bad: [many(11), 'a b', 'a"b', 'a\\b', 'a,\u00fc'],
+    valid: ['migrations/read', 'a,b', many(10)],
+    invalid: [many(11), 'a b', 'a"b', 'a\\b', 'a,\u00fc'],
     with: needsJwt,
   },
   corsOrigins: {
     rule: 'must be origins such as https://app.example.com',
-    good: ['', 'https://app.example.com', 'http://localhost:8080,https://a.example.com'],
-    bad: [
+    valid: ['', 'https://app.example.com', 'http://localhost:8080,https://a.example.com'],
+    invalid: [
       '*',
       'https://*',
       'https://*.example.com',
@@ -98,15 +104,15 @@ const samples: Record<string, Samples> = {
   throttlingBurst: numbers(1, 5000),
   freshnessSeconds: numbers(0, 60),
   reservedConcurrency: numbers(1, 1000),
-  logRetentionDays: { rule: 'must be one of 1, 3, 5', good: ['1', '3653'], bad: ['', '2', '0'] },
+  logRetentionDays: { rule: 'must be one of 1, 3, 5', valid: ['1', '3653'], invalid: ['', '2', '0'] },
   kmsKeyArn: {
     rule: 'must be the ARN of a KMS key',
-    good: [
+    valid: [
       '',
       'arn:aws:kms:us-east-1:123456789012:key/1234abcd-12ab',
       'arn:aws-cn:kms:us-east-1:123456789012:key/mrk-1',
     ],
-    bad: [
+    invalid: [
       'alias/key',
       'xarn:aws:kms:us-east-1:123456789012:key/a',
       'arn:aws:kms:us-east-1:123456789012:key/a!',
@@ -119,8 +125,8 @@ const samples: Record<string, Samples> = {
   },
   permissionsBoundaryArn: {
     rule: 'must be the ARN of an IAM policy',
-    good: ['', 'arn:aws:iam::123456789012:policy/path/boundary', 'arn:aws-us-gov:iam::aws:policy/PowerUserAccess'],
-    bad: [
+    valid: ['', 'arn:aws:iam::123456789012:policy/path/boundary', 'arn:aws-us-gov:iam::aws:policy/PowerUserAccess'],
+    invalid: [
       'boundary',
       'xarn:aws:iam::123456789012:policy/b',
       'arn:aws:iam::123456789012:policy/b!',
@@ -132,14 +138,14 @@ const samples: Record<string, Samples> = {
   },
   tags: {
     rule: 'must be at most 49 pairs with different names, such as team=data',
-    good: [
+    valid: [
       '',
       'team=data',
       'Kosten Stelle:1=\u00e4=b, other=',
       `${'n'.repeat(128)}=${'v'.repeat(256)}`,
       Array.from({ length: 49 }, (_, at) => `t${at}=x`).join(),
     ],
-    bad: [
+    invalid: [
       'team',
       'a=1,team',
       'aws:team=data',
@@ -155,8 +161,8 @@ const samples: Record<string, Samples> = {
   },
   alarmTopicArn: {
     rule: 'must be the ARN of an SNS topic',
-    good: ['', 'arn:aws:sns:us-east-1:123456789012:alarms', 'arn:aws-cn:sns:us-east-1:123456789012:a_b-c'],
-    bad: [
+    valid: ['', 'arn:aws:sns:us-east-1:123456789012:alarms', 'arn:aws-cn:sns:us-east-1:123456789012:a_b-c'],
+    invalid: [
       'alarms',
       'xarn:aws:sns:us-east-1:123456789012:t',
       'arn:aws:sns:us-east-1:123456789012:t!',
@@ -169,13 +175,13 @@ const samples: Record<string, Samples> = {
   },
   runbookUrl: {
     rule: 'must be an https URL of at most 500 characters',
-    good: ['', 'https://wiki.example.com/m'],
-    bad: [`https://${'a'.repeat(500)}`, 'wiki.example.com', 'http://wiki.example.com'],
+    valid: ['', 'https://wiki.example.com/m'],
+    invalid: [`https://${'a'.repeat(500)}`, 'wiki.example.com', 'http://wiki.example.com'],
   },
   eventBusName: {
     rule: 'must be the name or ARN of an EventBridge bus',
-    good: ['default', 'team/bus_1.x-y', 'b'.repeat(256), 'arn:aws-cn:events:us-east-1:210987654321:event-bus/central'],
-    bad: [
+    valid: ['default', 'team/bus_1.x-y', 'b'.repeat(256), 'arn:aws-cn:events:us-east-1:210987654321:event-bus/central'],
+    invalid: [
       '',
       'my bus',
       'b'.repeat(257),
@@ -188,38 +194,34 @@ const samples: Record<string, Samples> = {
   },
   subnetIds: {
     rule: 'must be ids of at most 16 subnets',
-    good: ['subnet-0a1b', 'subnet-0a1b,subnet-2c3d'],
-    bad: [many(17).replaceAll('x', 'subnet-'), 'vpc-1', 'xsubnet-1', 'subnet-1!', 'subnet-x', 'subnet-1,x'],
+    valid: ['subnet-0a1b', 'subnet-0a1b,subnet-2c3d'],
+    invalid: [many(17).replaceAll('x', 'subnet-'), 'vpc-1', 'xsubnet-1', 'subnet-1!', 'subnet-x', 'subnet-1,x'],
     with: { securityGroupIds: 'sg-1' },
   },
   securityGroupIds: {
     rule: 'must be ids of at most 5 security groups',
-    good: ['sg-0a1b', 'sg-0a1b,sg-2c3d', many(5).replaceAll('x', 'sg-')],
-    bad: [many(6).replaceAll('x', 'sg-'), 'vpc-1', 'xsg-1', 'sg-1!', 'sg-x', 'sg-1,x'],
+    valid: ['sg-0a1b', 'sg-0a1b,sg-2c3d', many(5).replaceAll('x', 'sg-')],
+    invalid: [many(6).replaceAll('x', 'sg-'), 'vpc-1', 'xsg-1', 'sg-1!', 'sg-x', 'sg-1,x'],
     with: { subnetIds: 'subnet-1' },
   },
   httpsProxy: {
     rule: 'must be an http or https URL such as',
-    good: ['', 'http://user:p%40ss@proxy.example.com:3128'],
-    bad: ['proxy.example.com:3128', 'socks://p'],
+    valid: ['', 'http://user:p%40ss@proxy.example.com:3128'],
+    invalid: ['proxy.example.com:3128', 'socks://p'],
   },
   noProxy: {
     rule: 'must be names of hosts or domains',
-    good: ['', '.amazonaws.com, example.com:443,10.0.0.0-10.255.255.255,[::1],*', '10.0.0.0/8,example.com'],
-    bad: ['https://example.com/', 'a;b'],
+    valid: ['', '.amazonaws.com, example.com:443,10.0.0.0-10.255.255.255,[::1],*', '10.0.0.0/8,example.com'],
+    invalid: ['https://example.com/', 'a;b'],
   },
 };
 
-test('each parameter has samples', () => {
-  expect(new Set(Object.keys(samples))).toEqual(new Set(Object.keys(defaults)));
-});
-
-describe.each(Object.entries(samples))('%s', (name, { rule, good, bad, with: others }) => {
-  test.each(good)('takes "%s"', async (value) => {
-    await expect(judge({ ...others, [name]: value })).resolves.toMatchObject({ events: expect.any(Array) });
+describe.each(Object.entries(samples))('%s', (name, { rule, valid, invalid, with: others }) => {
+  test.each(valid)('takes "%s"', async (value) => {
+    await expect(deploymentWith({ ...others, [name]: value })).resolves.toMatchObject({ events: expect.any(Array) });
   });
-  test.each(bad)('refuses "%s"', async (value) => {
-    await expect(judge({ ...others, [name]: value })).rejects.toThrow(`: ${name} ${rule}`);
+  test.each(invalid)('refuses "%s"', async (value) => {
+    await expect(deploymentWith({ ...others, [name]: value })).rejects.toThrow(`: ${name} ${rule}`);
   });
 });
 
@@ -229,7 +231,7 @@ test('what is deployed follows from them', async () => {
     { Key: 'team', Value: 'data' },
     { Key: 'note', Value: 'a=b' },
   ];
-  const plain = await judge({});
+  const plain = await deploymentWith({});
   expect(plain).toMatchObject({
     events: [{ httpApi: { authorizer: { type: 'aws_iam' } } }],
     logs: { httpApi: { format: expect.stringContaining('$context.requestId') } },
@@ -239,7 +241,7 @@ test('what is deployed follows from them', async () => {
   });
   expect(plain.tags).toEqual({});
   expect(plain.alarms.Resources?.['LatencyAlarm']?.Properties).not.toHaveProperty('Tags');
-  const full = await judge({ ...everything, tags });
+  const full = await deploymentWith({ ...everything, tags });
   expect(full).toMatchObject({
     events: [{ httpApi: { authorizer: { name: 'jwt', scopes: ['migrations/read', 'admin'] } } }],
     httpApi: {
@@ -253,7 +255,7 @@ test('what is deployed follows from them', async () => {
     logRetentionInDays: 30,
   });
   expect(full.alarms.Resources?.['LatencyAlarm']?.Properties['Tags']).toEqual(tagList);
-  const { api } = await judge({
+  const { api } = await deploymentWith({
     api: 'private',
     vpcEndpointIds: 'vpce-1,vpce-2',
     callerAccountIds: '210987654321, 345678901234',
@@ -267,7 +269,7 @@ test('what is deployed follows from them', async () => {
   });
   const tagged = Object.values(others).filter(({ Properties }) => 'Tags' in Properties);
   expect(tagged.map(({ Type }) => Type).toSorted()).toEqual(['AWS::ApiGateway::Stage', 'AWS::Logs::LogGroup']);
-  expect(await judge({ api: 'none' })).toMatchObject({ events: [], api: {} });
+  expect(await deploymentWith({ api: 'none' })).toMatchObject({ events: [], api: {} });
 });
 
 describe('parameters that are wrong are named before anything is deployed', () => {
@@ -295,38 +297,38 @@ describe('parameters that are wrong are named before anything is deployed', () =
       'atlasSecretId is in eu-west-1, and the deployment in us-east-1',
     ],
   ])('%j', async (parameters, message) => {
-    await expect(judge(parameters)).rejects.toThrow(message);
+    await expect(deploymentWith(parameters)).rejects.toThrow(message);
   });
 
   test('also where a wrong value stands under another stage, and variables of serverless are left to it', async () => {
-    await expect(judge({}, { prod: { subnetIds: 'nonsense', api: '${env:API}', throttlingRate: 5 } })).rejects.toThrow(
-      'under prod, subnetIds must be ids of at most 16 subnets, comma-separated.',
-    );
     await expect(
-      judge({}, { prod: { api: '${env:API}', throttlingRate: 5, runbookUrl: null } }),
+      deploymentWith({}, { prod: { subnetIds: 'nonsense', api: '${env:API}', throttlingRate: 5 } }),
+    ).rejects.toThrow('under prod, subnetIds must be ids of at most 16 subnets, comma-separated.');
+    await expect(
+      deploymentWith({}, { prod: { api: '${env:API}', throttlingRate: 5, runbookUrl: null } }),
     ).resolves.toMatchObject({ events: expect.any(Array) });
   });
 
   test('each of them once, also where the wrong value is of the stage that is deployed', async () => {
-    await expect(judge({ api: 'x', tags: 'y' }, { dev: { api: 'x' } })).rejects.toThrow(
+    await expect(deploymentWith({ api: 'x', tags: 'y' }, { dev: { api: 'x' } })).rejects.toThrow(
       /^the parameters are not valid: api must be http, rest, private or none; tags must be [^;]+\.$/,
     );
   });
 
   test('a stage whose function would have a name that is too long', async () => {
-    await expect(judge({}, {}, 'a'.repeat(26))).resolves.toMatchObject({ events: [{}] });
-    await expect(judge({}, {}, 'a'.repeat(27))).rejects.toThrow('the stage is too long: ');
+    await expect(deploymentWith({}, {}, 'a'.repeat(26))).resolves.toMatchObject({ events: [{}] });
+    await expect(deploymentWith({}, {}, 'a'.repeat(27))).rejects.toThrow('the stage is too long: ');
   });
 
   test('blanks around a value and doubles in a list do not count', async () => {
     const stages = { prod: { api: ' rest ' } };
-    const { httpApi } = await judge({ jwtIssuer: ' https://issuer.example.com', jwtAudience: 'a, a' }, stages);
+    const { httpApi } = await deploymentWith({ jwtIssuer: ' https://issuer.example.com', jwtAudience: 'a, a' }, stages);
     const jwt = { issuerUrl: 'https://issuer.example.com', audience: ['a'] };
     expect(httpApi).toMatchObject({ authorizers: { jwt } });
   });
 
   test('also where an unknown name stands in serverless.yml, under any stage', async () => {
-    await expect(judge({}, { default: {}, prod: { subnetIDs: 'subnet-1' }, other: null })).rejects.toThrow(
+    await expect(deploymentWith({}, { default: {}, prod: { subnetIDs: 'subnet-1' }, other: null })).rejects.toThrow(
       'there is no parameter subnetIDs',
     );
   });

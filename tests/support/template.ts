@@ -6,8 +6,6 @@ import type { packageService } from '../../scripts/package-service.ts';
 export type Json = Record<string, unknown>;
 export type Template = Awaited<ReturnType<typeof packageService>>['template'];
 
-export { defaults };
-
 /** Validates the parameters and derives the parts, as serverless does it, with the defaults for the others. */
 export const deploymentWith = (
   parameters: Record<string, string> = {},
@@ -45,7 +43,7 @@ export async function partsOf(parameters?: Record<string, string>): Promise<Temp
   };
 }
 
-/** Each parameter with another value than its default, for an HTTP API. */
+/** Values other than the defaults, which bring everything that an HTTP API can have into the template. */
 export const everything = {
   atlasSecretId: 'atlas/{groupId}/key',
   atlasBaseUrl: 'https://cloud.mongodb.com/api/atlas/v2',
