@@ -1,6 +1,7 @@
 /**
  * The table of the deployment's parameters. A new one is a row here, a row in tests/parameters.test.ts and a line in
- * docs/deploy.md; what it means together with others is in parameter-rules.ts.
+ * docs/, and the part of the template that uses it finds it in its settings. Rules between parameters are in
+ * parameter-rules.ts.
  */
 
 import { baseUrlRule, readBaseUrl } from '../lib/atlas/base-url.ts';

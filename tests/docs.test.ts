@@ -4,6 +4,7 @@ import { existsSync, globSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, onTestFinished, test, vi } from 'vitest';
 import { parse } from 'yaml';
+import { parameterNames } from '../deploy/parameters.ts';
 import { demoGroupId, demoIds, demoProjects } from '../embedded/demo-migrations.ts';
 import { failureNames } from '../lib/core/failure.ts';
 import { renderDashboard } from '../scripts/draw-dashboard.ts';
@@ -142,6 +143,11 @@ test('CHANGELOG.md tells of the version, and contract/openapi.yaml names it', ()
 
 test.each(['README.md', 'docs/operate.md'])('%s names every failure', (document) => {
   for (const name of failureNames) expect(read(document)).toContain(`| \`${name}\` |`);
+});
+
+test('the documents name every parameter of the deployment', () => {
+  const text = documents.map(read).join('\n');
+  expect(parameterNames.filter((name) => !new RegExp(`\\b${name}\\b`).test(text))).toEqual([]);
 });
 
 test('docs/operate.md has a section for every alarm, under its name', async () => {
