@@ -1,6 +1,6 @@
 /** Shared answers: one execution environment asks Atlas, all callers get what it got, and no failure of the table fails a question. */
 
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { IncomingMessage } from 'node:http';
 import { DeleteTableCommand, UpdateItemCommand } from '@aws-sdk/client-dynamodb';
 import { afterAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { FailureName } from '#contract';
@@ -24,7 +24,7 @@ import {
   skipPauses,
 } from './support/harness.ts';
 import { bringAbout } from './support/scenarios.ts';
-import { dynamoDB, environments, shareThroughNewTable } from './support/sharing.ts';
+import { dynamoDB, environments, hold, isOperation, reads, shareThroughNewTable } from './support/sharing.ts';
 
 afterAll(() => dynamoDB.close());
 
@@ -65,46 +65,7 @@ async function age(ms: number) {
   await change({ entry: { S: JSON.stringify(entry) } });
 }
 
-/** Holds back the requests for which `isMeant` is true, until they are released. */
-function hold(
-  server: {
-    intercept: ((request: IncomingMessage, response: ServerResponse) => boolean) | undefined;
-    answer: (request: IncomingMessage, response: ServerResponse) => unknown;
-  },
-  isMeant: (request: IncomingMessage) => boolean,
-) {
-  const held: [IncomingMessage, ServerResponse][] = [];
-  const waiting: { count: number; resolve: () => void }[] = [];
-  server.intercept = (request, response) => {
-    if (!isMeant(request)) return false;
-    held.push([request, response]);
-    for (const { count, resolve } of waiting) if (held.length >= count) resolve();
-    return true;
-  };
-  return {
-    held,
-    arrived: (count: number) =>
-      new Promise<void>((resolve) => (held.length >= count ? resolve() : waiting.push({ count, resolve }))),
-    release() {
-      server.intercept = undefined;
-      for (const [request, response] of held.splice(0)) server.answer(request, response);
-    },
-  };
-}
 const isQuestion = ({ headers }: IncomingMessage) => headers.authorization !== undefined;
-const isOperation = (name: string) => (request: IncomingMessage) =>
-  request.headers['x-amz-target'] === `DynamoDB_20120810.${name}`;
-/** Resolves when the table has been read so many times from now on. */
-function reads(count: number): Promise<void> {
-  let seen = 0;
-  return new Promise((resolve) => {
-    dynamoDB.intercept = (request) => {
-      if (isOperation('GetItem')(request)) seen += 1;
-      if (seen === count) resolve();
-      return false;
-    };
-  });
-}
 
 describe('an answer', () => {
   test('comes from Atlas, then from memory, and for another environment from the table; each says so, and its age', async () => {

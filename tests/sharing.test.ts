@@ -49,11 +49,12 @@ function modelStore({ delays, fails }: Faults): Store {
         write({ ...item, lease: { owner, until } });
         return true;
       }),
-    release: (_key, { owner, now, text }) =>
+    release: (_key, { owner, now, text, late }) =>
       step(() => {
-        if (item.lease?.owner !== owner || item.lease.until < now) return;
-        const entry = text === undefined ? item.entry : { id: owner, text };
-        write(entry ? { entry } : {});
+        const isMine = item.lease?.owner === owner && item.lease.until >= now;
+        const made = text === undefined ? item.entry : { id: owner, text };
+        if (isMine) write(made ? { entry: made } : {});
+        else if (late && made && item.entry?.id === late.id) write({ ...item, entry: made });
       }),
   };
 }
@@ -71,10 +72,10 @@ function storeUse() {
 
 type Caller = { environment: number; at: number };
 type Work = { ms: number; dies: boolean };
-type Run = { callers: Caller[]; skews: number[]; works: Work[]; freshMs: number } & Faults;
+type Run = { callers: Caller[]; skews: number[]; works: Work[]; freshMs: number; storesLate?: boolean } & Faults;
 
 /** Lets all callers ask, and tells what came of it: for each caller, and for each piece of work. */
-async function simulate({ callers, skews, works, freshMs, ...faults }: Run) {
+async function simulate({ callers, skews, works, freshMs, storesLate = false, ...faults }: Run) {
   vi.setSystemTime(1_000_000_000_000);
   const start = Date.now();
   const store = modelStore(faults);
@@ -94,8 +95,9 @@ async function simulate({ callers, skews, works, freshMs, ...faults }: Run) {
     const beganThere = it.now();
     const answer = it.share({
       key: 'key',
-      workMs,
+      workMs: () => workMs,
       leaseMs,
+      storesLate,
       msLeft: () => Math.max(0, began + invocationMs - Date.now()),
       judge: ({ text }) => {
         const askedAt = Number(text);
@@ -186,6 +188,123 @@ test('where some die while they work: the others get an answer in their time, no
   expect(count).toBeGreaterThan(0);
 });
 
+test.each([false, true])(
+  'where work is slower than its lease: everybody gets an answer, none too old (late results are stored: %s)',
+  async (storesLate) => {
+    const works = fc.array(fc.record({ ms: fc.integer({ min: 1, max: 12_000 }), dies: fc.boolean() }), {
+      minLength: 1,
+      maxLength: 10,
+    });
+    await fc.assert(
+      fc.asyncProperty(fc.record({ ...base, works, fails: noFailures }), async (run) => {
+        const { answers } = await simulate({ ...run, storesLate });
+        for (const { began, askedAt, from } of answers) {
+          expect(['work', 'memory', 'store']).toContain(from);
+          expect(askedAt).toBeGreaterThanOrEqual(began - run.freshMs - 1000);
+        }
+      }),
+      runs(60),
+    );
+  },
+);
+
+test.each([
+  [false, 2],
+  [true, 1],
+])('a result that comes after its lease (it is stored: %s) is worked for %i times', async (storesLate, times) => {
+  // The second caller comes when the first one has just ended, after its lease.
+  const { works } = await simulate({
+    callers: [
+      { environment: 0, at: 0 },
+      { environment: 1, at: 6500 },
+    ],
+    skews: [0, 0],
+    works: [{ ms: 6000, dies: false }],
+    freshMs: 10_000,
+    delays: [2],
+    fails: [false],
+    storesLate,
+  });
+  expect(works).toHaveLength(times);
+});
+
+// The work is shorter than its lease, and takes most of it: a lease that is shorter than the work shows here.
+test.each([500, 1500, 2100, 3000, 3900])(
+  'a token that takes %i ms, and then an answer that takes as long: six environments ask for one token, and all get their answers',
+  async (ms) => {
+    for (const aboutOne of [true, false]) {
+      const stores = new Map<string, Store>();
+      const storeOf = (key: string) => {
+        const known = stores.get(key) ?? modelStore({ delays: [20], fails: [false] });
+        stores.set(key, known);
+        return known;
+      };
+      const store: Store = {
+        read: (key, ...rest) => storeOf(key).read(key, ...rest),
+        lease: (key, ...rest) => storeOf(key).lease(key, ...rest),
+        release: (key, ...rest) => storeOf(key).release(key, ...rest),
+      };
+      const start = Date.now();
+      const count = { tokens: 0, questions: 0 };
+      const answers = Array.from({ length: 6 }, async (_, environment) => {
+        const share = createSharing(Promise.resolve(store), { now: () => Date.now(), sleep: pause });
+        const caller = { msLeft: () => Math.max(0, start + invocationMs - Date.now()), leaseMs, ...storeUse() };
+        const work = async (figure: keyof typeof count) => {
+          count[figure] += 1;
+          await pause(ms);
+          return { value: figure, text: figure };
+        };
+        const token = () =>
+          share({
+            ...caller,
+            key: 'token',
+            workMs: () => 2 * workMs,
+            storesLate: true,
+            judge: ({ text }) => text,
+            work: () => work('tokens'),
+          });
+        return share({
+          ...caller,
+          key: aboutOne ? 'answer' : `answer ${environment}`,
+          workMs: () => 2 * workMs,
+          judge: ({ text }) => text,
+          prepare: async () => void (await token()),
+          work: () => work('questions'),
+        });
+      });
+      await vi.runAllTimersAsync();
+      expect(await Promise.all(answers)).toHaveLength(6);
+      expect(count).toEqual({ tokens: 1, questions: aboutOne ? 1 : 6 });
+      expect(Date.now() - start).toBeLessThan(invocationMs);
+    }
+  },
+);
+
+test('what has to be there before the work is asked for before the lease begins, and once', async () => {
+  const store = modelStore({ delays: [2], fails: [false] });
+  const share = createSharing(Promise.resolve(store), { now: () => Date.now(), sleep: pause });
+  const lease = vi.spyOn(store, 'lease');
+  let prepared = 0;
+  const result = share({
+    key: 'key',
+    workMs: () => workMs,
+    leaseMs,
+    msLeft: () => invocationMs,
+    judge: () => undefined,
+    prepare: async () => {
+      expect(lease).not.toHaveBeenCalled();
+      prepared += 1;
+      await pause(3900);
+    },
+    work: async () => ({ value: 'made', text: 'made' }),
+    ...storeUse(),
+  });
+  await vi.runAllTimersAsync();
+  expect(await result).toMatchObject({ from: 'work' });
+  expect(prepared).toBe(1);
+  expect(lease).toHaveBeenCalledTimes(1);
+});
+
 test('where the store fails now and then, or hangs: everybody gets an answer, none too old', async () => {
   const hangs = fc.array(fc.oneof(fc.integer({ min: 2, max: 120 }), fc.constant(1_000_000)), {
     minLength: 1,
@@ -216,7 +335,7 @@ describe('one caller', () => {
     let delayMs = 0;
     const result = share({
       key: 'key',
-      workMs,
+      workMs: () => workMs,
       leaseMs,
       msLeft: () => Math.max(0, end - Date.now()),
       judge: ({ text }) => (Number(text) >= end - lives - 5000 ? text : undefined),

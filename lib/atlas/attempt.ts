@@ -1,4 +1,4 @@
-/** One attempt at an answer, within its time limit. */
+/** Attempts at an answer, each within its time limit. */
 
 import type { LiveMigration } from '#contract';
 import { type Call, timed } from '../core/call.ts';
@@ -7,18 +7,19 @@ import type { Question } from '../core/question.ts';
 import { within } from '../within.ts';
 import { liveMigrationOf } from './answer.ts';
 import { type HttpRequest, userAgent } from './http-client.ts';
-import type { Credentials, Session } from './session.ts';
+import type { Credentials, SendAuthenticated, Session } from './session.ts';
 
-/**
- * An attempt at an answer, which fails by its result.
- *
- * @param failures the attempts of this call that failed before
- * @returns the document, and when its question was sent, in milliseconds since the epoch; or the failures with another one,
- *   the last one last
- */
-export type Attempt = (
-  failures: Failure[],
-) => Promise<{ document: LiveMigration; askedAt: number } | { failures: Failure[] }>;
+/** The document, and when its question was sent, in milliseconds since the epoch; or all failures so far, the last one last. */
+export type Result = { document: LiveMigration; askedAt: number } | { failures: Failure[] };
+
+/** Attempts at an answer, which fail by their result. Each gets the attempts of its call that failed before. */
+export type Attempts = {
+  /** Whether the next one can begin at once; else it takes a request first, with a time limit of its own. */
+  isReady(): boolean;
+  /** Makes the next one ready. @returns the failures where it can't be made */
+  prepare(earlier: Failure[]): Promise<{ failures: Failure[] } | undefined>;
+  make(earlier: Failure[]): Promise<Result>;
+};
 
 /** The media type to ask for: v2 wants one with a version date, v1.0 knows only plain JSON. */
 const mediaTypes = { 'v1.0': 'application/json', v2: 'application/vnd.atlas.2023-01-01+json' };
@@ -40,51 +41,69 @@ function requestFor({ groupId, liveMigrationId, envelope, pretty }: Question, { 
   };
 }
 
-/** @param attemptMs milliseconds for a whole answer with all the authentication that it takes */
-export function createAttempt(
+/** @param attemptMs milliseconds for a whole answer, without what the session may need before it */
+export function createAttempts(
   session: Session,
   attemptMs: number,
   question: Question,
   credentials: Credentials,
   call: Call,
-): Attempt {
+): Attempts {
   const { deadline, usage } = call;
+  let askedAt = 0;
+  const onSend: HttpRequest['onSend'] = (purpose) => {
+    usage.atlasRequests += 1;
+    if (purpose === 'challenge') usage.challengeRequests += 1;
+    if (purpose === 'token') usage.tokenRequests += 1;
+    // The last one is the question that is answered.
+    askedAt = Date.now();
+  };
 
-  const ask = async () => {
-    const ms = Math.min(attemptMs, deadline.msLeft());
-    const tooLate = () =>
-      new (ms < attemptMs ? OutOfTime : Failure)('AtlasTimedOut', `Atlas did not answer within ${Math.round(ms)} ms.`);
+  let ready: SendAuthenticated | undefined;
+  const begin = () => {
     usage.attempts += 1;
     usage.atlasStatus = null;
     usage.atlasErrorCode = null;
-    let askedAt = 0;
-    const request: HttpRequest = {
-      ...requestFor(question, credentials),
-      onSend: (purpose) => {
-        usage.atlasRequests += 1;
-        if (purpose === 'challenge') usage.challengeRequests += 1;
-        if (purpose === 'token') usage.tokenRequests += 1;
-        // The last one is the question that is answered.
-        askedAt = Date.now();
-      },
-    };
-    const end = performance.now() + ms;
-    const ofAttempt = { ...call, deadline: { msLeft: () => Math.max(0, end - performance.now()) } };
-    const answer = await within(ms, tooLate, (signal) => session(request, signal, ofAttempt));
+  };
+  const getReady = async () => {
+    try {
+      ready ??= await session.authenticate(call, onSend);
+    } catch (error) {
+      begin();
+      throw error;
+    }
+    return ready;
+  };
+
+  const ask = async () => {
+    const send = await getReady();
+    ready = undefined;
+    begin();
+    const ms = Math.min(attemptMs, deadline.msLeft());
+    const text = `Atlas did not answer within ${Math.round(ms)} ms.`;
+    const tooLate = () => new (ms < attemptMs ? OutOfTime : Failure)('AtlasTimedOut', text);
+    const request = { ...requestFor(question, credentials), onSend };
+    const answer = await within(ms, tooLate, (signal) => send(request, signal));
     usage.atlasStatus = answer.status;
     return { document: liveMigrationOf(answer, question, Date.now()), askedAt };
   };
 
-  return async (earlier) => {
-    try {
-      return await timed(usage, 'atlasMs', ask);
-    } catch (error) {
-      if (!(error instanceof Failure)) throw error;
-      if (error.facts.atlas) {
-        usage.atlasStatus = error.facts.atlas.status;
-        usage.atlasErrorCode = error.facts.atlas.errorCode;
-      }
-      return { failures: [...earlier, error] };
+  const failed = (earlier: Failure[], error: unknown) => {
+    if (!(error instanceof Failure)) throw error;
+    if (error.facts.atlas) {
+      usage.atlasStatus = error.facts.atlas.status;
+      usage.atlasErrorCode = error.facts.atlas.errorCode;
     }
+    return { failures: [...earlier, error] };
+  };
+
+  return {
+    isReady: () => ready !== undefined || session.isReady(),
+    prepare: (earlier) =>
+      timed(usage, 'atlasMs', getReady).then(
+        () => undefined,
+        (error) => failed(earlier, error),
+      ),
+    make: (earlier) => timed(usage, 'atlasMs', ask).catch((error) => failed(earlier, error)),
   };
 }

@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { AskAtlas } from '../core/answer-question.ts';
 import { shareAttempts } from '../sharing/answers.ts';
 import type { Share } from '../sharing/sharing.ts';
-import { createAttempt } from './attempt.ts';
+import { createAttempts } from './attempt.ts';
 import { createDigestSession } from './digest-session.ts';
 import type { Send } from './http-client.ts';
 import { retryDelayMs } from './retry.ts';
@@ -37,12 +37,12 @@ export function createAtlasClient(
   };
 
   return async (question, credentials, call) => {
-    const alone = createAttempt(sessionFor(credentials), attemptMs, question, credentials, call);
-    const attempt = shared
-      ? shareAttempts(shared.share, shared.freshnessSeconds, attemptMs, question, credentials, call, alone)
-      : alone;
+    const attempts = createAttempts(sessionFor(credentials), attemptMs, question, credentials, call);
+    const make = shared
+      ? shareAttempts(shared.share, shared.freshnessSeconds, attemptMs, question, credentials, call, attempts)
+      : attempts.make;
     for (;;) {
-      const result = await attempt(call.failures);
+      const result = await make(call.failures);
       if ('document' in result) return result.document;
       call.failures = result.failures;
       const delayMs = retryDelayMs(call.failures, call.deadline.msLeft(), attemptMs, Math.random());

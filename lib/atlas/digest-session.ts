@@ -10,7 +10,7 @@ import { keyWasRefused } from './answer.ts';
 import { type DigestChallenge, readDigestChallenge } from './digest-challenge.ts';
 import { authorization } from './digest-header.ts';
 import type { HttpRequest, Send } from './http-client.ts';
-import type { ApiKey, Session } from './session.ts';
+import type { ApiKey, SendAuthenticated, Session } from './session.ts';
 
 const limits = {
   /** Ops Manager, of the same code family, forgets a nonce after about 60 s: never send one that is close to that. */
@@ -64,7 +64,7 @@ export function createDigestSession(key: ApiKey, send: Send, attemptMs: number):
     return send({ ...request, authorization: authorize }, signal);
   };
 
-  return async (request, signal) => {
+  const authenticated: SendAuthenticated = async (request, signal) => {
     const old = freshEnough(kept);
     let nonce = old;
     if (!nonce) {
@@ -93,4 +93,6 @@ export function createDigestSession(key: ApiKey, send: Send, attemptMs: number):
     }
     return answer;
   };
+
+  return { isReady: () => true, authenticate: async () => authenticated };
 }

@@ -1,10 +1,12 @@
 /** Authenticates requests to Atlas with a service account: one OAuth 2.0 access token, kept and shared by all calls. */
 
 import type { Call } from '../core/call.ts';
+import { Failure, OutOfTime } from '../core/failure.ts';
 import { isObject } from '../json.ts';
 import type { Share } from '../sharing/sharing.ts';
 import { createTokenSharing, type Token } from '../sharing/token.ts';
 import { singleFlight } from '../single-flight.ts';
+import { within } from '../within.ts';
 import { accessDenied, failureByStatus, failureFrom, keyWasRefused, readingOf } from './answer.ts';
 import type { Server } from './base-url.ts';
 import { type HttpAnswer, type HttpRequest, type Send, userAgent } from './http-client.ts';
@@ -51,9 +53,8 @@ function readToken(answer: HttpAnswer, now: number): { accessToken: string; expi
  * 4.4). Atlas issues 50 a minute, and at most 100 are valid at a time: a token is kept until shortly before it expires.
  *
  * @param server where Atlas is
- * @param attemptMs milliseconds for one attempt, and so for a request that several of them share
+ * @param attemptMs milliseconds for one attempt, and as many for a request for a token, which several of them share
  * @param share undefined where no table is: then each execution environment has a token of its own
- * @returns a session that throws the failure of the token request where there is one
  */
 export function createTokenSession(
   { clientId, clientSecret }: ServiceAccount,
@@ -81,34 +82,42 @@ export function createTokenSession(
       expiresAt: askedAt + Math.max(Math.floor(token.expiresInSeconds * 1000) - limits.expiryMarginMs, 0),
     };
   };
-  let kept: Token | undefined;
-  const fetchForAll = singleFlight(attemptMs, async (grant: HttpRequest, signal: AbortSignal) => {
-    kept = await fetchToken(grant, signal);
-    return kept;
-  });
-
+  const fetchForAll = singleFlight(attemptMs, fetchToken);
   const shareToken =
     share && createTokenSharing(share, [clientId, server.protocol, server.host], clientSecret, attemptMs);
 
+  let kept: Token | undefined;
+  const isKept = () => kept !== undefined && Date.now() < kept.expiresAt;
+
   /** A token other than the refused one, and whether it was asked for just now. */
-  const tokenFor = async ({ onSend }: HttpRequest, signal: AbortSignal, call: Call, refused?: Token) => {
-    // The request for a token counts for the call that it is sent for.
-    const grant = onSend ? { ...tokenRequest, onSend } : tokenRequest;
-    if (shareToken) return shareToken(call, () => fetchToken(grant, signal), refused);
+  const tokenFor = async (call: Call, onSend: HttpRequest['onSend'], refused?: Token) => {
     if (kept === refused) kept = undefined;
-    return kept && Date.now() < kept.expiresAt
-      ? { token: kept, isNew: false }
-      : { token: await fetchForAll(grant, signal), isNew: true };
+    if (kept && isKept()) return { token: kept, isNew: false };
+    const ask = () => {
+      const ms = Math.min(attemptMs, call.deadline.msLeft());
+      const text = `Atlas issued no access token within ${Math.round(ms)} ms.`;
+      const tooLate = () => new (ms < attemptMs ? OutOfTime : Failure)('AtlasTimedOut', text);
+      // The request for a token counts for the call that it is sent for.
+      const grant = onSend ? { ...tokenRequest, onSend } : tokenRequest;
+      return within(ms, tooLate, (signal) => fetchForAll(grant, signal));
+    };
+    const got = shareToken ? await shareToken(call, ask, refused) : { token: await ask(), isNew: true };
+    kept = got.token;
+    return got;
   };
 
-  return async (request, signal, call) => {
-    const sendWith = ({ authorization }: Token) => send({ ...request, authorization: () => authorization }, signal);
-
-    const { token, isNew } = await tokenFor(request, signal, call);
-    const answer = await sendWith(token);
-    // A kept token may have been revoked. Where a new one is refused, another one would be as well. A token that is valid but
-    // may not see this project is kept: Atlas issues only 50 a minute.
-    if (isNew || !keyWasRefused(answer)) return answer;
-    return sendWith((await tokenFor(request, signal, call, token)).token);
+  return {
+    isReady: isKept,
+    async authenticate(call, onSend) {
+      const { token, isNew } = await tokenFor(call, onSend);
+      return async (request, signal) => {
+        const sendWith = ({ authorization }: Token) => send({ ...request, authorization: () => authorization }, signal);
+        const answer = await sendWith(token);
+        // A kept token may have been revoked. Where a new one is refused, another one would be as well. A token that is valid
+        // but may not see this project is kept: Atlas issues only 50 a minute.
+        if (isNew || !keyWasRefused(answer)) return answer;
+        return sendWith((await tokenFor(call, onSend, token)).token);
+      };
+    },
   };
 }

@@ -1,7 +1,7 @@
 /** What callers share of an attempt at an answer, with whom, and for how long. */
 
 import type { LiveMigration } from '#contract';
-import type { Attempt } from '../atlas/attempt.ts';
+import type { Attempts, Result } from '../atlas/attempt.ts';
 import type { Credentials } from '../atlas/session.ts';
 import type { Call } from '../core/call.ts';
 import { Failure, OutOfTime } from '../core/failure.ts';
@@ -61,8 +61,8 @@ export function shareAttempts(
   question: Question,
   credentials: Credentials,
   call: Call,
-  attempt: Attempt,
-): Attempt {
+  attempts: Attempts,
+): Attempts['make'] {
   const key = keyFor(question, credentials);
   /** Ids of failures after which this caller asks again: it must not get them twice. */
   const rejected = new Set<string>();
@@ -85,9 +85,15 @@ export function shareAttempts(
 
   return async (earlier) => {
     /** What this caller's own attempt brought, where it made one. */
-    const own: { result?: Awaited<ReturnType<Attempt>> } = {};
+    const own: { result?: Result } = {};
+    const prepare = async () => {
+      const failed = await attempts.prepare(earlier);
+      if (!failed) return;
+      own.result = failed;
+      throw failed.failures.at(-1);
+    };
     const work = async () => {
-      const result = await attempt(earlier);
+      const result = await attempts.make(earlier);
       own.result = result;
       if ('document' in result) return { value: result, text: write(result) };
       const last = result.failures.at(-1);
@@ -98,8 +104,15 @@ export function shareAttempts(
       return { value, text: write(value) };
     };
 
-    const leaseMs = attemptMs + limits.leaseMarginMs;
-    const task = { ...callerOf(call), key, workMs: attemptMs, leaseMs, judge, work };
+    const task = {
+      ...callerOf(call),
+      key,
+      workMs: () => (attempts.isReady() ? 1 : 2) * attemptMs,
+      leaseMs: attemptMs + limits.leaseMarginMs,
+      judge,
+      ...(attempts.isReady() ? {} : { prepare }),
+      work,
+    };
     const shared = await share<Shared>(task).catch((error) => own.result ?? Promise.reject(error));
     if (!('value' in shared)) return shared;
     const { value, from, id } = shared;

@@ -24,14 +24,22 @@ export const clockToleranceMs = 1000;
 /** Work that may be shared, as one caller sees it. */
 export type Task<T> = Caller & {
   key: string;
-  /** Milliseconds that are kept for the work while the caller waits, and that a lease lasts. */
-  workMs: number;
+  /** Milliseconds that are kept for the work, and for what has to be prepared, while the caller waits. */
+  workMs(): number;
+  /** Milliseconds that a lease lasts: longer than the work may take. */
   leaseMs: number;
+  /** Whether a result that comes after the lease has ended is stored, where there is no newer one. */
+  storesLate?: boolean;
   /** @returns undefined where the entry is not good enough for this caller */
   judge(entry: Entry): T | undefined;
+  /** Gets what the work needs before the lease begins. What it throws stays with this caller. */
+  prepare?(): Promise<void>;
   /** Does the work. What it throws stays with this caller; what it returns is shared. */
   work(): Promise<{ value: T; text: string }>;
 };
+
+/** From where a caller works: with a lease or without one, and the id of the entry that it saw last. */
+type Place = { isLeased: boolean; seen?: { id: string | undefined } };
 
 export type Result<T> = { value: T; from: 'work' | 'memory' | 'store'; id: string };
 
@@ -53,16 +61,20 @@ export function createSharing(opening: Promise<Store>, clock: Clock) {
   };
 
   /** Waits until there is a result, or until this caller has the lease or should work without one. */
-  const waitOrLease = async <T>(task: Task<T>, owner: string): Promise<Result<T> | 'leased' | 'alone'> => {
-    const { key, workMs, leaseMs } = task;
+  const waitOrLease = async <T>(task: Task<T>, owner: string): Promise<Result<T> | Place> => {
+    const { key, leaseMs } = task;
+    let { prepare } = task;
+    let place: Place = { isLeased: false };
     let awaited: { until: number; seen: string | undefined } | undefined;
     let pollMs = limits.pollMs;
     for (let consistent = false, refusals = 0; refusals < limits.refusals; consistent = true) {
+      const workMs = task.workMs();
       const read = await store.beforeWork(task, workMs, (opened, signal) => opened.read(key, consistent, signal));
-      if (!read) return 'alone';
+      if (!read) return place;
       const { entry, lease } = read;
+      place = { isLeased: false, seen: { id: entry?.id } };
       // The reply to the lease was lost: the store's second attempt found the first one's.
-      if (lease?.owner === owner) return 'leased';
+      if (lease?.owner === owner) return { ...place, isLeased: true };
 
       const found = judged(task, entry);
       if (entry && found) {
@@ -74,7 +86,7 @@ export function createSharing(opening: Promise<Store>, clock: Clock) {
       const latest = now + leaseMs + clockToleranceMs;
       const spareMs = task.msLeft() - workMs;
       if (lease && lease.until > now && lease.until <= latest) {
-        if (spareMs < pollMs) return 'alone';
+        if (spareMs < pollMs) return place;
         awaited = { until: lease.until, seen: entry?.id };
         refusals = 0;
         await clock.sleep(pollMs * (0.5 + Math.random() / 2));
@@ -83,29 +95,33 @@ export function createSharing(opening: Promise<Store>, clock: Clock) {
         // The holder gave the lease back early, without an entry: its work failed in a way that is not shared. If each of those
         // who waited took the lease now, they would fail one after the other; so they work at once, without one.
         const wasGivenBack = awaited && !lease && awaited.until > now && awaited.seen === entry?.id;
-        if (wasGivenBack || spareMs < 0) return 'alone';
+        if (wasGivenBack || spareMs < 0) return place;
+        if (prepare) {
+          await prepare();
+          prepare = undefined;
+          continue;
+        }
         const wanted = { owner, now, until: now + leaseMs, latest, seen: entry?.id };
         const isTaken = await store.beforeWork(task, workMs, (opened, signal) => opened.lease(key, wanted, signal));
-        if (isTaken !== false) return isTaken ? 'leased' : 'alone';
+        if (isTaken !== false) return { ...place, isLeased: isTaken === true };
         refusals += 1;
       }
     }
-    return 'alone';
+    return place;
   };
 
-  /** @param owner of a lease; undefined where this caller has none */
-  const work = async <T>(task: Task<T>, owner?: string): Promise<Result<T>> => {
+  const work = async <T>(task: Task<T>, owner: string, { isLeased, seen }: Place): Promise<Result<T>> => {
+    const late = task.storesLate ? seen : undefined;
     const release = async (text?: string) => {
-      if (owner === undefined) return;
-      const lease = { owner, now: clock.now(), text };
+      if (!isLeased && !(late && text !== undefined)) return;
+      const lease = { owner, now: clock.now(), text, late };
       await store.afterWork(task, (opened, signal) => opened.release(task.key, lease, signal));
     };
     try {
       const { value, text } = await task.work();
-      const id = owner ?? randomUUID();
-      remember(memory, task.key, { id, text });
+      remember(memory, task.key, { id: owner, text });
       await release(text);
-      return { value, from: 'work', id };
+      return { value, from: 'work', id: owner };
     } catch (error) {
       await release();
       throw error;
@@ -115,8 +131,7 @@ export function createSharing(opening: Promise<Store>, clock: Clock) {
   const lead = async <T>(task: Task<T>): Promise<Result<T>> => {
     const owner = randomUUID();
     const found = await waitOrLease(task, owner);
-    if (typeof found === 'object') return found;
-    return work(task, found === 'leased' ? owner : undefined);
+    return 'value' in found ? found : work(task, owner, found);
   };
 
   /** @throws what the work throws, and nothing else */
@@ -128,8 +143,8 @@ export function createSharing(opening: Promise<Store>, clock: Clock) {
       const others = underWay.get(key);
       if (!others) break;
       const tooLate = () => new TooLate();
-      const hasEntry = await within(task.msLeft() - task.workMs, tooLate, () => others).catch(() => false);
-      if (!hasEntry) return work(task);
+      const hasEntry = await within(task.msLeft() - task.workMs(), tooLate, () => others).catch(() => false);
+      if (!hasEntry) return work(task, randomUUID(), { isLeased: false });
     }
     const leading = lead(task);
     const hasEntry = leading.then(

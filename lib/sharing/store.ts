@@ -40,10 +40,13 @@ export type Store = {
     lease: { owner: string; now: number; until: number; latest: number; seen: string | undefined },
     signal: AbortSignal,
   ): Promise<boolean>;
-  /** Gives the lease back, with an entry whose id is the owner, or without one. Where it has ended, nothing happens. */
+  /**
+   * Gives the lease back, with an entry whose id is the owner, or without one. Where it has ended, nothing happens; but with
+   * `late`, the entry is stored where the one that was seen is still there, and another's lease stays.
+   */
   release(
     key: string,
-    lease: { owner: string; now: number; text: string | undefined },
+    lease: { owner: string; now: number; text: string | undefined; late: { id: string | undefined } | undefined },
     signal: AbortSignal,
   ): Promise<void>;
 };

@@ -56,6 +56,9 @@ export function openTable(TableName: string, proxy: HttpsProxy | undefined): Sto
       throw error;
     }
   };
+  const isSame = (seen: string | undefined) =>
+    seen === undefined ? 'attribute_not_exists(entryId)' : 'entryId = :seen';
+  const seenIs = (seen: string | undefined) => (seen === undefined ? {} : { ':seen': text(seen) });
   /** Seconds since the epoch, as DynamoDB wants them. */
   const expiresAt = (now: number) => number(Math.ceil((now + limits.keptMs) / 1000));
 
@@ -71,33 +74,34 @@ export function openTable(TableName: string, proxy: HttpsProxy | undefined): Sto
 
     lease(key, { owner, now, until, latest, seen }, signal) {
       const isFree = '(attribute_not_exists(leaseUntil) OR leaseUntil <= :now OR leaseUntil > :latest)';
-      const isSame = seen === undefined ? 'attribute_not_exists(entryId)' : 'entryId = :seen';
       return update(
         key,
         'SET leaseOwner = :owner, leaseUntil = :until, expiresAt = :expiresAt',
-        `${isFree} AND ${isSame}`,
+        `${isFree} AND ${isSame(seen)}`,
         {
           ':owner': text(owner),
           ':until': number(until),
           ':expiresAt': expiresAt(now),
           ':now': number(now),
           ':latest': number(latest),
-          ...(seen === undefined ? {} : { ':seen': text(seen) }),
+          ...seenIs(seen),
         },
         signal,
       );
     },
 
-    async release(key, { owner, now, text: entry }, signal) {
-      const values = { ':owner': text(owner), ':now': number(now) };
+    async release(key, { owner, now, text: entry, late }, signal) {
+      const mine = { ':owner': text(owner), ':now': number(now) };
       const end = 'REMOVE leaseOwner, leaseUntil';
       const isMine = 'leaseOwner = :owner AND leaseUntil >= :now';
-      if (entry === undefined) await update(key, end, isMine, values, signal);
-      else {
-        const more = { ':entry': text(entry), ':expiresAt': expiresAt(now) };
-        const set = 'SET entry = :entry, entryId = :owner, expiresAt = :expiresAt';
-        await update(key, `${set} ${end}`, isMine, { ...values, ...more }, signal);
+      if (entry === undefined) {
+        await update(key, end, isMine, mine, signal);
+        return;
       }
+      const set = 'SET entry = :entry, entryId = :owner, expiresAt = :expiresAt';
+      const made = { ':owner': text(owner), ':entry': text(entry), ':expiresAt': expiresAt(now) };
+      if (await update(key, `${set} ${end}`, isMine, { ...mine, ...made }, signal)) return;
+      if (late) await update(key, set, isSame(late.id), { ...made, ...seenIs(late.id) }, signal);
     },
   };
 }

@@ -8,6 +8,11 @@ import type { Entry } from './store.ts';
 import { isWholeNumber, readStoredFailure, stillLimited, storedFailure } from './stored-failure.ts';
 import { callerOf } from './usage.ts';
 
+const limits = {
+  /** A lease lasts for this much longer than the request. */
+  leaseMarginMs: 1000,
+};
+
 /** `expiresAt` is when it is given up, in milliseconds since the epoch. */
 export type Token = { authorization: string; expiresAt: number };
 
@@ -15,7 +20,7 @@ type Shared = Token | { cameAt: number; limit: Failure };
 
 /**
  * @param identity what identifies a token, with the client secret
- * @param attemptMs milliseconds for one attempt at an answer, in which a token is asked for
+ * @param attemptMs milliseconds for one attempt at an answer, and as many for a request for a token
  * @returns asks for a token, or gets one that another has asked for; throws what asking throws, and a rate limit of the token
  *   endpoint that another has met
  */
@@ -62,8 +67,16 @@ export function createTokenSharing(share: Share, identity: string[], clientSecre
       const stored = 'limit' in value ? { ...value, limit: storedFailure(value.limit) } : value;
       return { value, text: seal(JSON.stringify(stored)) };
     };
-    // Part of an attempt: a caller that waits for a token keeps time to use it, also after the lease of a holder that died.
-    const task = { ...callerOf(call), key, workMs: attemptMs / 4, leaseMs: attemptMs / 2, judge, work };
+    const task = {
+      ...callerOf(call),
+      key,
+      // Who waits for another's token keeps the time to ask for one, and then for an answer.
+      workMs: () => 2 * attemptMs,
+      leaseMs: attemptMs + limits.leaseMarginMs,
+      storesLate: true,
+      judge,
+      work,
+    };
     const { value, from } = await share<Shared>(task);
     if ('limit' in value) throw value.limit;
     return { token: value, isNew: from === 'work' };
