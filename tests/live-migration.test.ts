@@ -12,7 +12,9 @@ import {
   doors,
   entity,
   groupId,
+  invokeHttp,
   liveMigrationId,
+  readEvent,
 } from './support/harness.ts';
 
 let handler: LambdaHandler;
@@ -149,6 +151,28 @@ describe.each(doorNames)('through %s', (door) => {
       failure: 'InvalidRequest',
       detail: `The request is not valid: ${field} must be 24 hexadecimal digits in lower case.`,
     });
+    expect(atlas.counters.requests).toBe(0);
+  });
+});
+
+describe('an encoded path is refused, since a policy on the path may not see through it', () => {
+  const encoded = (path: string) => path.replace('/7e68', '/%37e68');
+  const path = readEvent('http-api')['rawPath'] as string;
+
+  test.each([
+    ['http-api', { rawPath: encoded(path) }],
+    ['http-api', { requestContext: { http: { method: 'GET', path: encoded(path) } } }],
+    ['rest-api', { path: encoded(path) }],
+    ['rest-api', { requestContext: { apiId: 'a', path: `/prod${encoded(path)}` } }],
+  ])('%s: %j', async (door, fields) => {
+    const { http, ...outcome } = await invokeHttp(handler, { ...readEvent(door), ...fields });
+    expect(outcome).toEqual({
+      failure: 'InvalidRequest',
+      detail: 'The request is not valid: path must hold no %, since ids need no encoding.',
+    });
+    expect(JSON.parse(http.body).errors).toEqual([
+      { field: 'path', detail: 'must hold no %, since ids need no encoding' },
+    ]);
     expect(atlas.counters.requests).toBe(0);
   });
 });

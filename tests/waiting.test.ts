@@ -472,6 +472,12 @@ describe('input', () => {
     { liveMigrationId },
     { groupId, liveMigrationId: null },
     { groupId: [groupId], liveMigrationId },
+    { ...ids, groupId: 'x' },
+    { ...ids, groupId: groupId.toUpperCase() },
+    { ...ids, groupId: `${groupId}0` },
+    { ...ids, groupId: `${groupId.slice(1)}\n` },
+    { ...ids, liveMigrationId: `${liveMigrationId.slice(1)}g` },
+    { ...ids, liveMigrationId: `${liveMigrationId.slice(1)}\u{1f600}` },
     [],
     [ids],
     'text',
@@ -484,18 +490,14 @@ describe('input', () => {
     expect(executions).toHaveLength(1);
   });
 
-  test('a malformed id is refused by the function, under the same name', async () => {
-    const ask = asTask(await coldStart());
-    const { ending } = await wait(
-      { atlas: () => ask({ groupId: 'x', liveMigrationId }) as never },
-      { ...ids, groupId: 'x' },
-    );
-    expect(ending).toMatchObject({
-      error: 'InvalidRequest',
-      cause: expect.stringContaining('24 hexadecimal digits'),
-    });
-    expect(atlas.counters.requests).toBe(0);
-  });
+  test.each(['groupId', 'liveMigrationId', 'until', 'pollSeconds'])(
+    'is refused as InvalidRequest also where %s is as long as an input may be',
+    async (field) => {
+      const { ending, polls } = await wait({ atlas: () => says('COMPLETE') }, { ...ids, [field]: 'a'.repeat(261_700) });
+      expect(ending).toMatchObject({ error: 'InvalidRequest' });
+      expect(polls).toEqual([]);
+    },
+  );
 });
 
 test('the input of pollLiveMigration is an interface between releases: waits of the release before go on with it', async () => {

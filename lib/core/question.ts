@@ -13,13 +13,16 @@ export type Question = {
 };
 
 /** The fields of the question as they came in, not yet validated. */
-export type Fields = { [field in keyof Question]?: unknown };
+export type Fields = { [field in keyof Question]?: unknown } & {
+  /** The path that the ids stood in, in every form that it came in. */
+  paths?: unknown[];
+};
 
 const flags = ['pretty', 'envelope'] as const;
 
 /**
- * Validates the fields of a request. Ids are in lower case, as Atlas writes them: capitals would bypass an access policy
- * on the path. Flags are `true` or `false` in any case.
+ * Validates the fields of a request. Ids are in lower case, as Atlas writes them, and without percent-encoding, which they
+ * never need: both would bypass an access policy on the path. Flags are `true` or `false` in any case.
  *
  * @throws Failure `InvalidRequest`, which lists every field at fault.
  */
@@ -33,6 +36,8 @@ export function readQuestion(fields: Fields): Question {
     return '';
   };
 
+  if (fields.paths?.some((path) => typeof path === 'string' && path.includes('%')))
+    errors.push({ field: 'path', detail: 'must hold no %, since ids need no encoding' });
   const question: Question = { groupId: id('groupId'), liveMigrationId: id('liveMigrationId') };
   for (const field of flags) {
     const value = fields[field];

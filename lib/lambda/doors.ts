@@ -40,14 +40,16 @@ function doorOf(source: unknown): Door {
   const path = objectOf(event['pathParameters']);
   const ids = { groupId: path['groupId'], liveMigrationId: path['liveMigrationId'] };
   if (version === '2.0' && isObject(context['http'])) {
+    const paths = [event['rawPath'], context['http']['path']];
     // Payload 2.0 joins repeated parameters with commas, which no flag may hold.
     const query = objectOf(event['queryStringParameters']);
-    return { name: 'http-api', fields: { ...ids, pretty: query['pretty'], envelope: query['envelope'] } };
+    return { name: 'http-api', fields: { ...ids, paths, pretty: query['pretty'], envelope: query['envelope'] } };
   }
   if (typeof httpMethod === 'string' && typeof context['apiId'] === 'string') {
+    const paths = [event['path'], context['path']];
     return {
       name: 'rest-api',
-      fields: { ...ids, pretty: onlyValue(event, 'pretty'), envelope: onlyValue(event, 'envelope') },
+      fields: { ...ids, paths, pretty: onlyValue(event, 'pretty'), envelope: onlyValue(event, 'envelope') },
     };
   }
   return direct;
