@@ -12,7 +12,7 @@ export async function startEmbeddedSecretsManager(port = 0) {
     /** Secrets by name or ARN: a string, bytes for a binary one, or the error that answers its reads. */
     secrets: {} as Record<string, string | Buffer | { status: number; name: string }>,
     /** Answers every read with this error instead. */
-    error: undefined as { status: number; name: string } | undefined,
+    error: undefined as { status: number; name: string; message?: string } | undefined,
     /** Takes a request over before anything else happens; says whether it did. */
     intercept: undefined as ((request: IncomingMessage, response: ServerResponse) => boolean) | undefined,
     /** Answers as it would have without `intercept`. */
@@ -30,8 +30,8 @@ export async function startEmbeddedSecretsManager(port = 0) {
   const answer = async (request: IncomingMessage, response: ServerResponse) => {
     const send = (status: number, body: object) =>
       response.writeHead(status, { 'content-type': 'application/x-amz-json-1.1' }).end(JSON.stringify(body));
-    const refuse = (status: number, name: string) =>
-      send(status, { __type: name, message: `${name} was made up here.` });
+    const refuse = (status: number, name: string, message = `${name} was made up here.`) =>
+      send(status, { __type: name, message });
 
     const text = await readBody(request);
     if (text === undefined) return undefined;
@@ -39,7 +39,8 @@ export async function startEmbeddedSecretsManager(port = 0) {
     const { authorization, 'x-amz-target': target } = request.headers;
     if (target !== 'secretsmanager.GetSecretValue') return refuse(400, 'UnknownOperationException');
     if (!authorization?.startsWith('AWS4-HMAC-SHA256 ')) return refuse(400, 'MissingAuthenticationTokenException');
-    if (secretsManager.error) return refuse(secretsManager.error.status, secretsManager.error.name);
+    const { error } = secretsManager;
+    if (error) return refuse(error.status, error.name, error.message);
     const secret = secretsManager.secrets[id];
     if (secret === undefined) return refuse(400, 'ResourceNotFoundException');
     if (typeof secret === 'object' && 'status' in secret) return refuse(secret.status, secret.name);

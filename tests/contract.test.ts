@@ -256,7 +256,7 @@ describe('contract/openapi.yaml', () => {
     }
   });
 
-  test.each(['true', 'false', 'TRUE', 'False', 'yes', '', '1', 'true,true'])(
+  test.each(['true', 'false', 'TRUE', 'False', 'yes', '', '1', 'true,false'])(
     'pretty and envelope are described as they are judged: "%s"',
     async (value) => {
       for (const flag of ['pretty', 'envelope']) {

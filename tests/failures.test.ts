@@ -10,6 +10,7 @@ import {
   ask,
   atlas,
   coldStart,
+  document,
   doorNames,
   doors,
   groupId,
@@ -21,6 +22,7 @@ import {
   readEvent,
   secretId,
   secretsManager,
+  skipPauses,
 } from './support/harness.ts';
 
 let handler: LambdaHandler;
@@ -221,7 +223,7 @@ const more: Answer[] = [
       [401, 'NOT_IN_GROUP', 'AtlasAccessDenied', '401 NOT_IN_GROUP'],
       [403, 'IP_ADDRESS_NOT_ON_ACCESS_LIST', 'AtlasAccessDenied', '203.0.113.9'],
       [404, 'GROUP_NOT_FOUND', 'ProjectNotFound', groupId],
-      [429, 'RATE_LIMITED', 'AtlasRateLimited', 'wait 30 s'],
+      [429, 'RATE_LIMITED_TOKEN_BUCKET', 'AtlasRateLimited', 'wait 30 s'],
     ] as const
   ).flatMap(([status, errorCode, failure, detail]): Answer[] => {
     const body = { status, error: status, errorCode, parameters: ['203.0.113.9', 30] };
@@ -269,12 +271,42 @@ const more: Answer[] = [
   ...['the key 12345 is bad', 'key BAD', 'BAD key', 'B'.repeat(101), ['BAD'], 403].map(
     (errorCode): Answer => [
       `a code that is no code: ${errorCode}`,
-      { status: 403, body: { errorCode, detail: 'x' } },
+      { status: 403, body: { error: 403, errorCode, detail: 'x' } },
       'AtlasAccessDenied',
       '(403)',
     ],
   ),
+  // Without Atlas's error document and without its challenge, nobody knows who has spoken.
+  ...[401, 402, 403, 404].flatMap((status): Answer[] =>
+    (
+      [
+        ['a page', { status, body: '<html>Blocked</html>', headers: html }],
+        ['nothing', { status, body: '' }],
+        ["somebody else's JSON", { status, body: { message: 'Forbidden', code: 'E403' } }],
+        ['a code that no document of Atlas has', { status, body: { errorCode: 'blocked' } }],
+        ['the status as a text', { status, body: { error: `${status}` } }],
+        [
+          "somebody else's challenge",
+          { status, body: '', headers: { 'www-authenticate': 'Basic realm="proxy", NTLM' } },
+        ],
+        [
+          'a challenge for a token, where none was sent',
+          { status, body: '', headers: { 'www-authenticate': 'Bearer' } },
+        ],
+        ['an envelope around nothing', { status: 200, body: { status, content: {} } }],
+      ] as [string, Reply][]
+    ).map(([what, reply]) => [`${status} with ${what}`, reply, 'AtlasUnexpectedAnswer', 'proxy, a firewall']),
+  ),
 ];
+
+describe.each([401, 403])('a page with %i that comes instead of the challenge', (status) => {
+  test.each(doorNames)('is an unexpected answer, through %s', async (door) => {
+    atlas.intercept = (_request, response) => Boolean(response.writeHead(status, html).end('<html>Blocked</html>'));
+    const failure = 'AtlasUnexpectedAnswer';
+    expect(await ask(await coldStart(), door)).toEqual({ failure, detail: expect.stringContaining(`${status}`) });
+    expect(secretsManager.counters.reads).toBe(1);
+  });
+});
 
 describe.each(doorNames)('through %s, each answer of Atlas becomes its failure', (door) => {
   test.each([...answers, ...enveloped, ...more])('%s', async (_, reply, failure, detail) => {
@@ -288,7 +320,7 @@ test('an address is named only where the code is about the access list', async (
   expect(await ask(handler)).toMatchObject({
     detail: expect.stringMatching(/^Atlas accepts the key but denies access/),
   });
-  atlas.reply = () => ({ status: 403, body: { parameters: ['203.0.113.9'] } });
+  atlas.reply = () => ({ status: 403, body: { error: 403, parameters: ['203.0.113.9'] } });
   expect(await ask(handler)).toMatchObject({
     detail: expect.stringMatching(/^Atlas accepts the key but denies access/),
   });
@@ -418,8 +450,11 @@ describe('how long to wait after a 429', () => {
     ['nothing said is 1', {}, null, 1],
     ['an empty header is 1', { 'retry-after': '' }, null, 1],
     ['parts of a second are rounded up', { 'retry-after': '1.2' }, null, 2],
-    ['the header wins over the body', { 'retry-after': '5' }, ['/path', 9], 5],
-    ['the body counts without a header', {}, ['/path', '9'], 9],
+    ['the header wins over the body', { 'retry-after': '5' }, ['/path', 9, 9], 5],
+    ['minutes are the third parameter', {}, ['/api/oauth/token', 10, 1], 60],
+    ['however many requests are allowed', {}, ['/path', 100, 1], 60],
+    ['several minutes', {}, ['/path', '1', '5'], 300],
+    ['a third parameter that is no number is 1', {}, ['/path', 9, 'x'], 1],
     ['a date in the past is 1', { 'retry-after': 'Wed, 21 Oct 2015 07:28:00 GMT' }, null, 1],
     ['two headers in one', { 'retry-after': '120, 120' }, null, 120],
     ['seconds with a unit', { 'retry-after': '60s' }, null, 60],
@@ -430,6 +465,40 @@ describe('how long to wait after a 429', () => {
     // So little time is left that waiting and asking again is out of the question.
     const { http } = await doors['http-api'](handler, {}, 1000);
     expect(JSON.parse(http.body).retryAfterSeconds).toBe(seconds);
+  });
+
+  test.each<[string, unknown[], number]>([
+    ['RATE_LIMITED_TOKEN_BUCKET', ['/path', 7, 1200, 500, 60], 7],
+    ['RATE_LIMITED_TOKEN_BUCKET', ['/path', '8'], 8],
+    ['TOO_MANY_REQUESTS', ['/path', 9, 9], 1],
+    ['UNEXPECTED_ERROR', [9, 9, 9], 1],
+  ])('of %s, the parameters %j say %i s', async (code, parameters, seconds) => {
+    atlas.reply = () => atlasError(429, code, parameters);
+    const { http } = await doors['http-api'](handler, {}, 1000);
+    expect(JSON.parse(http.body).retryAfterSeconds).toBe(seconds);
+  });
+
+  test.each([503, 500, 504])(
+    'a %i with a Retry-After is handed on, and nobody asks before it is over',
+    async (status) => {
+      atlas.reply = () => ({ status, body: maintenance, headers: { 'retry-after': '120' } });
+      const { http } = await doors['http-api'](handler);
+      expect(http).toMatchObject({ statusCode: 503, headers: { 'retry-after': '120' } });
+      expect(JSON.parse(http.body)).toMatchObject({
+        code: 'AtlasUnavailable',
+        retryAfterSeconds: 120,
+        detail: `Atlas is not available, and asks to wait 120 s (${status}).`,
+      });
+      expect(atlas.counters.authenticated).toBe(1);
+    },
+  );
+
+  test('two seconds after a 503 are waited out', async () => {
+    const pauses = skipPauses();
+    atlas.reply = (_request, count) =>
+      count === 1 ? { status: 503, body: maintenance, headers: { 'retry-after': '2' } } : undefined;
+    expect(await ask(await coldStart())).toEqual({ document });
+    expect(pauses).toEqual([2000]);
   });
 
   test('a date is turned into seconds', async () => {
@@ -468,6 +537,23 @@ test('repeated flags that contradict each other are refused by both API types', 
   };
   expect(await invokeHttp(handler, v2)).toMatchObject({ failure: 'InvalidRequest' });
   expect(await invokeHttp(handler, v1)).toMatchObject({ failure: 'InvalidRequest' });
+});
+
+test.each(['true', 'FALSE'])('a flag that is given three times as %s counts once, at both API types', async (value) => {
+  const v2 = { ...readEvent('http-api'), queryStringParameters: { pretty: `${value},${value},${value}` } };
+  const v1 = {
+    ...readEvent('rest-api'),
+    queryStringParameters: { pretty: value },
+    multiValueQueryStringParameters: { pretty: [value, value, value] },
+  };
+  const [{ http: one }, { http: other }] = [await invokeHttp(handler, v2), await invokeHttp(handler, v1)];
+  expect(one).toMatchObject({ statusCode: 200 });
+  expect(other.body).toBe(one.body);
+});
+
+test.each(['true,', ',true', 'true,TRUE', ','])('a flag that is given as "%s" is refused', async (pretty) => {
+  const event = { ...readEvent('http-api'), queryStringParameters: { pretty } };
+  expect(await invokeHttp(handler, event)).toMatchObject({ failure: 'InvalidRequest' });
 });
 
 describe('events from elsewhere', () => {

@@ -592,7 +592,7 @@ describe('bodies', () => {
   });
 
   test('an error keeps its meaning, whatever its body is', async () => {
-    atlas.reply = () => ({ status: 403, body: 'x'.repeat(2 * limit) });
-    expect(await ask(handler)).toMatchObject({ failure: 'AtlasAccessDenied' });
+    atlas.reply = () => ({ status: 503, body: 'x'.repeat(2 * limit) });
+    expect(await ask(handler, 'direct', {}, 600)).toMatchObject({ failure: 'AtlasUnavailable' });
   });
 });

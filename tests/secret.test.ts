@@ -37,16 +37,48 @@ describe('an API key', () => {
     ['with spaces around', { publicKey: ` ${publicKey}\n`, privateKey: `\t${privateKey} ` }],
     ['beside half a service account', { clientId, publicKey, privateKey }],
     ['beside half of another key', { username: 'somebody', publicKey, privateKey }],
+    ['with blanks around the names', { 'publicKey ': publicKey, '\tprivate key\n': privateKey }],
+    ['with hyphens', { 'public-key': publicKey, 'private-api-key': 'x', 'private-key': privateKey }],
+    [
+      'as the variables of the environment',
+      { MONGODB_ATLAS_PUBLIC_KEY: publicKey, MONGODB_ATLAS_PRIVATE_KEY: privateKey },
+    ],
+    ['as other variables', { MONGODB_ATLAS_PUBLIC_API_KEY: publicKey, 'mongodb-atlas-private-api-key': privateKey }],
+    ['beside the empty fields of a form', { publicKey, privateKey, public_key: '', private_key: ' ' }],
+    ['beside empty fields that come first', { public_key: null, private_key: '', publicKey, privateKey }],
+    ['twice, alike', { publicKey, privateKey, public_key: ` ${publicKey}`, private_key: privateKey }],
+    ['beside fields of others that differ', { publicKey, privateKey, orgId: '1', org_id: '2' }],
   ])('%s', async (_, secret) => {
     secretsManager.secrets[secretId] = JSON.stringify(secret);
     expect(await ask(await coldStart())).toEqual({ document });
   });
 });
 
+test('a byte order mark before the JSON is passed over', async () => {
+  secretsManager.secrets[secretId] = `\uFEFF${JSON.stringify({ publicKey, privateKey })}`;
+  expect(await ask(await coldStart())).toEqual({ document });
+});
+
+test.each([
+  [{ publicKey, privateKey, public_key: 'other' }, 'two values for one field: publicKey and public_key differ'],
+  [{ publicKey, privateKey, MONGODB_ATLAS_PRIVATE_KEY: 'x' }, 'privateKey and MONGODB_ATLAS_PRIVATE_KEY differ'],
+  [{ publicKey, privateKey, baseUrl: 'https://a.example.com', base_url: 'https://b.example.com' }, 'base_url differ'],
+  [{ publicKey: 'mdb_sa_id_66f', privateKey: 'mdb_sa_sk_77f' }, 'name them clientId and clientSecret'],
+  [{ username: 'x', apiKey: 'mdb_sa_sk_77f' }, 'a service account in the fields of an API key'],
+  ...['yes', 'tru', 1, 0, {}, [true], 'government'].map((flag): [object, string] => [
+    { publicKey, privateKey, isMongoDBGovCloud: flag },
+    'isMongoDBGovCloud that is neither true nor false',
+  ]),
+])('%j is SecretInvalid: no key is sent anywhere, and no value is shown', (secret, words) => {
+  const read = () => readSecret(JSON.stringify(secret), 'x', undefined);
+  expect(read).toThrow(expect.objectContaining({ name: 'SecretInvalid', message: expect.stringContaining(words) }));
+  expect(read).not.toThrow(/mdb_sa_(id|sk)|example\.com|other\.|tru\b/);
+});
+
 describe('where Atlas is', () => {
   const key = { publicKey, privateKey };
   const read = (secret: object) => readSecret(JSON.stringify({ ...key, ...secret }), 'x', undefined).baseUrl;
-  test.each([
+  test.each<[string, object, string, string]>([
     ['by default', {}, 'https://cloud.mongodb.com/api/atlas/v1.0', 'v1.0'],
     [
       'an origin gets the path',
@@ -62,12 +94,18 @@ describe('where Atlas is', () => {
     ],
     ['v2', { BaseUrl: 'https://cloud.mongodb.com/api/atlas/v2/' }, 'https://cloud.mongodb.com/api/atlas/v2', 'v2'],
     ['the government cloud', { IsMongoDBGovCloud: true }, 'https://cloud.mongodbgov.com/api/atlas/v1.0', 'v1.0'],
-    [
-      'the government cloud, in words',
-      { IsMongoDBGovCloud: 'true' },
+    ...['true', 'True', 'TRUE', 'true ', ' tRuE\n'].map((flag): [string, object, string, string] => [
+      `the government cloud, in words: "${flag}"`,
+      { IsMongoDBGovCloud: flag },
       'https://cloud.mongodbgov.com/api/atlas/v1.0',
       'v1.0',
-    ],
+    ]),
+    ...[false, 'false', 'False ', null, '', ' '].map((flag): [string, object, string, string] => [
+      `the commercial cloud, with the flag ${JSON.stringify(flag)}`,
+      { is_mongodb_gov_cloud: flag },
+      'https://cloud.mongodb.com/api/atlas/v1.0',
+      'v1.0',
+    ]),
     [
       'a base URL beside the government flag',
       { baseUrl: 'https://gov.example.com/api/atlas/v2', isMongoDBGovCloud: true },
@@ -145,12 +183,17 @@ describe('a key for each project', () => {
 
   describe.each([
     ['ResourceNotFoundException', false],
+    [
+      "InvalidRequestException: You can't perform this operation on the secret because it was marked for deletion.",
+      false,
+    ],
     ['AccessDeniedException', true],
   ])('a project whose secret ends in %s', (name, denied) => {
     const failing = async () => {
       vi.useFakeTimers({ toFake: ['Date'] });
       secretsManager.secrets = { [`atlas/${groupId}`]: JSON.stringify({ publicKey, privateKey }) };
-      secretsManager.error = { status: 400, name };
+      const [type = '', message] = name.split(': ');
+      secretsManager.error = { status: 400, name: type, ...(message && { message }) };
       return coldStart({ ATLAS_SECRET_ID: 'atlas/{groupId}' });
     };
 

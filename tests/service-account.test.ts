@@ -10,6 +10,7 @@ import {
   coldStart,
   document,
   doors,
+  entity,
   secretId,
   secretsManager,
 } from './support/harness.ts';
@@ -70,6 +71,25 @@ describe('a service account', () => {
     expect(atlas.counters.tokens).toBe(1);
   });
 
+  test.each([
+    ['no life', {}, 2],
+    ['null as its life', { expires_in: null }, 2],
+    ['a life in digits as text', { expires_in: '3600' }, 1],
+    ['a life that is no number', { expires_in: 'soon' }, 2],
+  ])('a token with %s serves the question, and two questions take so many tokens', async (_, life, tokens) => {
+    let requests = 0;
+    atlas.intercept = (request, response) => {
+      const isToken = request.url === '/api/oauth/token';
+      requests += Number(isToken);
+      const token = { access_token: `made-up-${requests}`, token_type: 'Bearer', ...life };
+      response.end(JSON.stringify(isToken ? token : entity));
+      return true;
+    };
+    const handler = await coldStart();
+    for (let call = 0; call < 2; call += 1) expect(await ask(handler)).toEqual({ document });
+    expect(requests).toBe(tokens);
+  });
+
   test('a good token is kept when Atlas says that it may not see this project', async () => {
     const handler = await coldStart();
     atlas.reply = () => atlasError(401, 'USER_CANNOT_ACCESS_GROUP');
@@ -115,10 +135,22 @@ describe('a service account', () => {
     expect(atlas.counters.requests).toBe(1);
   });
 
-  test.each([
+  test.each<[string, { status: number; body: unknown }, string]>([
     ['400', { status: 400, body: { error: 'invalid_client' } }, 'AtlasCredentialsRejected'],
     ['403', { status: 403, body: { error: 403, errorCode: 'ACCESS_FORBIDDEN' } }, 'AtlasAccessDenied'],
     ['too many live tokens', { status: 403, body: { error: 'access_denied' } }, 'AtlasRateLimited'],
+    [
+      'denied for another reason',
+      { status: 403, body: { error: 'access_denied', error_description: 'This account is suspended.' } },
+      'AtlasAccessDenied',
+    ],
+    ['402', { status: 402, body: { error: 402, errorCode: 'ACCOUNT_SUSPENDED' } }, 'AtlasAccessDenied'],
+    ...[400, 401, 402, 403].map((status): [string, { status: number; body: unknown }, string] => [
+      `a page with ${status}`,
+      { status, body: '<html>Blocked</html>' },
+      'AtlasUnexpectedAnswer',
+    ]),
+    ["somebody else's 401", { status: 401, body: { message: 'Unauthorized' } }, 'AtlasUnexpectedAnswer'],
     [
       'too many live tokens, in words',
       { status: 403, body: { error: 403, detail: 'Access Token limit reached for this service account.' } },

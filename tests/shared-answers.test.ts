@@ -778,3 +778,13 @@ describe('the table', () => {
     expect(await inSeconds()).toBeGreaterThan(86_000);
   });
 });
+
+test('how long Atlas is away is shared as well', async () => {
+  atlas.reply = () => ({ status: 503, body: '', headers: { 'retry-after': '120' } });
+  const [one, other] = await environments(2);
+  for (const handler of [one, other]) {
+    const { http } = await doors['http-api'](handler);
+    expect(http).toMatchObject({ statusCode: 503, headers: { 'retry-after': '120' } });
+  }
+  expect(atlas.counters.authenticated).toBe(1);
+});

@@ -6,8 +6,9 @@ import { Failure, type FailureFacts } from '../core/failure.ts';
 import { toLiveMigration } from '../core/live-migration.ts';
 import type { Question } from '../core/question.ts';
 import { isObject } from '../json.ts';
+import { schemesOf } from './digest-challenge.ts';
 import type { HttpAnswer } from './http-client.ts';
-import { retryAfterSeconds } from './retry-after.ts';
+import { retryAfter, retryAfterOf } from './retry-after.ts';
 
 /** Atlas sends these with 401 for a good key that may not see this project. */
 const keyAcceptedCodes = new Set(['USER_CANNOT_ACCESS_GROUP', 'NOT_IN_GROUP', 'USER_UNAUTHORIZED']);
@@ -111,20 +112,48 @@ export const rateLimited = (said: Pick<Reading, 'status' | 'errorCode'>, seconds
  * @param now milliseconds since the epoch, for a `Retry-After` that is a date
  */
 export function failureByStatus(reading: Reading, now: number): Failure {
-  const { status, headers, parameters } = reading;
-  if (status === 429) return rateLimited(reading, retryAfterSeconds(headers['retry-after'], parameters, now));
-  return status >= 500 && status <= 599
-    ? failureFrom(reading, 'AtlasUnavailable', 'Atlas is not available')
-    : failureFrom(reading, 'AtlasUnexpectedAnswer', 'Atlas answered with a status that is not understood');
+  const { status, headers, errorCode, parameters } = reading;
+  const asked = retryAfter(headers['retry-after'], now);
+  if (status === 429) return rateLimited(reading, asked ?? retryAfterOf(errorCode, parameters));
+  if (status >= 500 && status <= 599)
+    return asked === undefined
+      ? failureFrom(reading, 'AtlasUnavailable', 'Atlas is not available')
+      : failureFrom(reading, 'AtlasUnavailable', `Atlas is not available, and asks to wait ${asked} s`, {
+          retryAfterSeconds: asked,
+        });
+  return failureFrom(reading, 'AtlasUnexpectedAnswer', 'Atlas answered with a status that is not understood');
 }
 
-/** Whether a 401 is about the key itself (it has the challenge's body), not about what the key may see. */
-export function keyWasRefused(answer: HttpAnswer): boolean {
+/** How requests are authenticated, in the words of `WWW-Authenticate`. */
+export type Scheme = 'digest' | 'bearer';
+
+/** Whether the server asks for the key, as Atlas does; a challenge of another scheme is somebody else's. */
+const isChallenge = ({ headers }: Pick<HttpAnswer, 'headers'>, scheme: Scheme) =>
+  schemesOf(headers['www-authenticate']).some((offered) => offered === 'digest' || offered === scheme);
+
+/**
+ * Whether Atlas itself speaks: its error documents have a code in capitals, or their status as a number. A proxy, a firewall
+ * and whatever answers at a wrong base URL have neither.
+ */
+export const isAtlasError = ({ content, errorCode }: Reading): boolean =>
+  errorCode !== null || (isObject(content) && typeof content['error'] === 'number');
+
+/** The failure for an answer of which nobody knows whether it is Atlas's. */
+export const notAtlas = (reading: Reading): Failure =>
+  failureFrom(
+    reading,
+    'AtlasUnexpectedAnswer',
+    "The answer lacks Atlas's error document, so it may come from a proxy, a firewall or a wrong base URL",
+  );
+
+/** Whether a 401 is about the key itself (it has the challenge, or its body), not about what the key may see. */
+export function keyWasRefused(answer: HttpAnswer, scheme: Scheme): boolean {
   // Authentication uses plain HTTP statuses: an envelope with 401 was sent after it, so the key was accepted.
   if (answer.status !== 401) return false;
-  const { errorCode } = readingOf(answer);
-  if (errorCode !== null && keyAcceptedCodes.has(errorCode)) return false;
-  return errorCode === null || errorCode === 'UNEXPECTED_ERROR' || answer.headers['www-authenticate'] !== undefined;
+  const reading = readingOf(answer);
+  if (reading.errorCode !== null && keyAcceptedCodes.has(reading.errorCode)) return false;
+  if (isChallenge(answer, scheme)) return true;
+  return isAtlasError(reading) && (reading.errorCode === null || reading.errorCode === 'UNEXPECTED_ERROR');
 }
 
 /**
@@ -135,7 +164,7 @@ export function keyWasRefused(answer: HttpAnswer): boolean {
  * @param now milliseconds since the epoch
  * @throws Failure any of the names that begin with `Atlas`, `ProjectNotFound` or `LiveMigrationNotFound`
  */
-export function liveMigrationOf(answer: HttpAnswer, question: Question, now: number): LiveMigration {
+export function liveMigrationOf(answer: HttpAnswer, scheme: Scheme, question: Question, now: number): LiveMigration {
   const reading = readingOf(answer);
   const { status, content, errorCode } = reading;
   const { groupId, liveMigrationId } = question;
@@ -144,19 +173,12 @@ export function liveMigrationOf(answer: HttpAnswer, question: Question, now: num
     if (answer.flaw) throw failureFrom(reading, 'AtlasUnexpectedAnswer', `Atlas's answer ${answer.flaw}`);
     return toLiveMigration(content, question);
   }
-  if (keyWasRefused(answer)) {
+  if (keyWasRefused(answer, scheme)) {
     throw failureFrom(reading, 'AtlasCredentialsRejected', 'Atlas refuses the key that is in the secret');
   }
+  if ([401, 402, 403, 404].includes(status) && !isAtlasError(reading)) throw notAtlas(reading);
   if (status === 401 || status === 402 || status === 403) throw accessDenied(reading, `project ${groupId}`);
   if (status === 404) {
-    const isAtlasError = errorCode !== null || (isObject(content) && typeof content['error'] === 'number');
-    if (!isAtlasError) {
-      throw failureFrom(
-        reading,
-        'AtlasUnexpectedAnswer',
-        'Atlas answered without its error document, so the base URL may be wrong',
-      );
-    }
     throw errorCode && /(^|_)(GROUP|PROJECT)(_|$)/.test(errorCode)
       ? failureFrom(reading, 'ProjectNotFound', `Atlas does not know project ${groupId}`)
       : failureFrom(reading, 'LiveMigrationNotFound', `Project ${groupId} has no live migration ${liveMigrationId}`);

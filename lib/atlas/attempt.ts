@@ -85,7 +85,7 @@ export function createAttempts(
     const request = { ...requestFor(question, credentials), onSend };
     const answer = await within(ms, tooLate, (signal) => send(request, signal));
     usage.atlasStatus = answer.status;
-    return { document: liveMigrationOf(answer, question, Date.now()), askedAt };
+    return { document: liveMigrationOf(answer, session.scheme, question, Date.now()), askedAt };
   };
 
   const failed = (earlier: Failure[], error: unknown) => {

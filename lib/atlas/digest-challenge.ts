@@ -110,6 +110,10 @@ function readDigest({ parameters, malformed }: Challenge): DigestChallenge | und
   };
 }
 
+/** @returns the schemes of all challenges, in lower case */
+export const schemesOf = (header: string | undefined): string[] =>
+  splitChallenges(header ?? '').map(({ scheme }) => scheme);
+
 /**
  * @param header the value of `WWW-Authenticate`; several headers are joined with commas, as Node does
  * @returns the strongest Digest challenge that this adapter can answer, whatever else the header offers

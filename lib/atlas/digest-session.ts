@@ -49,9 +49,10 @@ export function createDigestSession(key: ApiKey, send: Send, attemptMs: number):
   /** Asks without authentication, to be challenged. What comes back for another reason is an answer like any other. */
   const requestChallenge = async (request: HttpRequest, signal: AbortSignal) => {
     const answer = await send({ ...request, purpose: 'challenge' }, signal);
-    const challenge = answer.status === 401 ? readDigestChallenge(answer.headers['www-authenticate']) : undefined;
+    const header = answer.status === 401 ? answer.headers['www-authenticate'] : undefined;
+    const challenge = readDigestChallenge(header);
     if (challenge) kept = nonceOf(challenge);
-    else if (answer.status === 401) throw otherAuthentication();
+    else if (header) throw otherAuthentication();
     return { request, answer, nonce: challenge ? kept : undefined };
   };
   const shareChallenge = singleFlight(attemptMs, requestChallenge);
@@ -79,7 +80,7 @@ export function createDigestSession(key: ApiKey, send: Send, attemptMs: number):
     // A kept nonce may be forgotten or used up, whatever `stale` says. So may one that other calls use as well: their
     // requests may overtake this one, and a server that wants the nonce counts in order then refuses it.
     let mayBeStale = nonce === old || nonce.uses > 1;
-    for (let round = 1; round <= 2 && keyWasRefused(answer); round += 1) {
+    for (let round = 1; round <= 2 && keyWasRefused(answer, 'digest'); round += 1) {
       if (kept === nonce) kept = undefined;
       const header = answer.headers['www-authenticate'];
       const challenge = readDigestChallenge(header);
@@ -94,5 +95,5 @@ export function createDigestSession(key: ApiKey, send: Send, attemptMs: number):
     return answer;
   };
 
-  return { isReady: () => true, authenticate: async () => authenticated };
+  return { scheme: 'digest', isReady: () => true, authenticate: async () => authenticated };
 }

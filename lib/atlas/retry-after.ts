@@ -1,20 +1,31 @@
-/** Reads how long Atlas asks to wait. */
+/** Reads how long Atlas asks to wait, in whole seconds from 1 to a day. */
+
+/** "Retry after 0 seconds" was recorded: without a floor, that is a busy loop. No bucket takes a day to fill. */
+const bounded = (seconds: number) => Math.min(Math.max(1, Math.ceil(seconds)), 86_400);
 
 /**
- * How long Atlas asks to wait: `Retry-After` is seconds or a date (RFC 9110, section 10.2.3); the second parameter of the
- * token bucket's error document is seconds.
- *
- * @param now milliseconds since the epoch, for a `Retry-After` that is a date
- * @returns whole seconds from 1 to a day
+ * @param header `Retry-After`: seconds or a date (RFC 9110, section 10.2.3)
+ * @param now milliseconds since the epoch
+ * @returns undefined where there is none that can be read
  */
-export function retryAfterSeconds(header: string | undefined, parameters: unknown, now: number): number {
+export function retryAfter(header: string | undefined, now: number): number | undefined {
   const text = header ?? '';
-  const fromHeader = Number(text || Number.NaN);
+  const inSeconds = Number(text || Number.NaN);
   // "120, 120" where a proxy joined two headers, "60s" with a unit.
-  const fromDigits = Number(/^\d+/.exec(text)?.[0] ?? Number.NaN);
-  const fromDate = (Date.parse(text) - now) / 1000;
-  const fromBody = Array.isArray(parameters) ? Number(parameters[1] ?? Number.NaN) : Number.NaN;
-  const seconds = [fromHeader, fromDigits, fromDate, fromBody].find(Number.isFinite) ?? 1;
-  // "Retry after 0 seconds" was recorded: without a floor, that is a busy loop. No bucket takes a day to fill.
-  return Math.min(Math.max(1, Math.ceil(seconds)), 86_400);
+  const digits = Number(/^\d+/.exec(text)?.[0] ?? Number.NaN);
+  const untilDate = (Date.parse(text) - now) / 1000;
+  const seconds = [inSeconds, digits, untilDate].find(Number.isFinite);
+  return seconds === undefined ? undefined : bounded(seconds);
+}
+
+/**
+ * What the parameters of an error document say, whose places mean something else with each code: path, seconds, …; or
+ * path, requests, minutes.
+ *
+ * @returns 1 for every other code: what no code defines is not read
+ */
+export function retryAfterOf(errorCode: string | null, parameters: unknown): number {
+  const at = (place: number) => (Array.isArray(parameters) ? Number(parameters[place] ?? Number.NaN) : Number.NaN);
+  const seconds = { RATE_LIMITED_TOKEN_BUCKET: at(1), RATE_LIMITED: 60 * at(2) }[errorCode ?? ''] ?? Number.NaN;
+  return Number.isFinite(seconds) ? bounded(seconds) : 1;
 }

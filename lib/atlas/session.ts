@@ -1,6 +1,7 @@
 /** What requests to Atlas are authenticated with, and the interface of a session. */
 
 import type { Call } from '../core/call.ts';
+import type { Scheme } from './answer.ts';
 import type { BaseUrl } from './base-url.ts';
 import type { HttpAnswer, HttpRequest } from './http-client.ts';
 
@@ -14,6 +15,7 @@ export type Credentials = (ApiKey | ServiceAccount) & { baseUrl: BaseUrl };
 export type SendAuthenticated = (request: HttpRequest, signal: AbortSignal) => Promise<HttpAnswer>;
 
 export type Session = {
+  scheme: Scheme;
   /** Whether it can authenticate requests without asking for anything first. */
   isReady(): boolean;
   /**

@@ -7,7 +7,15 @@ import type { Share } from '../sharing/sharing.ts';
 import { createTokenSharing, type Token } from '../sharing/token.ts';
 import { singleFlight } from '../single-flight.ts';
 import { within } from '../within.ts';
-import { accessDenied, failureByStatus, failureFrom, keyWasRefused, readingOf } from './answer.ts';
+import {
+  accessDenied,
+  failureByStatus,
+  failureFrom,
+  isAtlasError,
+  keyWasRefused,
+  notAtlas,
+  readingOf,
+} from './answer.ts';
 import type { Server } from './base-url.ts';
 import { type HttpAnswer, type HttpRequest, type Send, userAgent } from './http-client.ts';
 import type { ServiceAccount, Session } from './session.ts';
@@ -19,23 +27,36 @@ const limits = {
   tokenLimitSeconds: 60,
 };
 
-/** At most 100 access tokens of a service account are valid at a time. For one more, Atlas answers 403: `access_denied`, "Access Token limit reached". */
-const isTokenLimit = (content: unknown): boolean =>
-  isObject(content) &&
-  (content['error'] === 'access_denied' ||
-    Object.values(content).some((text) => typeof text === 'string' && /token limit/i.test(text)));
+/**
+ * At most 100 access tokens of a service account are valid at a time. For one more, Atlas answers 403: `access_denied`, "Access
+ * Token limit reached". With another text, it denies access for another reason.
+ */
+function isTokenLimit(content: unknown): boolean {
+  if (!isObject(content)) return false;
+  const { error, errorCode: _, ...more } = content;
+  const texts = Object.values(more).filter((text) => typeof text === 'string' && text !== '');
+  return texts.some((text) => /token limit/i.test(String(text))) || (error === 'access_denied' && texts.length === 0);
+}
+
+/** RFC 6749, section 5.1: optional. A token whose life is unknown serves one question. */
+function lifeSeconds(expiresIn: unknown): number {
+  const isDigits = typeof expiresIn === 'string' && /^\d{1,15}$/.test(expiresIn);
+  return typeof expiresIn === 'number' || isDigits ? Number(expiresIn) : 0;
+}
 
 /** @throws Failure for whatever is no token; RFC 6749, section 5.2 lets a server refuse the client with 400 or 401 */
 function readToken(answer: HttpAnswer, now: number): { accessToken: string; expiresInSeconds: number } {
   const reading = readingOf(answer);
   const { status, content } = reading;
   if (status === 200) {
-    const { access_token: accessToken, expires_in: expiresInSeconds } = isObject(content) ? content : {};
-    if (typeof accessToken === 'string' && /^[\x21-\x7e]+$/.test(accessToken) && typeof expiresInSeconds === 'number') {
-      return { accessToken, expiresInSeconds };
+    const { access_token: accessToken, expires_in: expiresIn } = isObject(content) ? content : {};
+    if (typeof accessToken === 'string' && /^[\x21-\x7e]+$/.test(accessToken)) {
+      return { accessToken, expiresInSeconds: lifeSeconds(expiresIn) };
     }
     throw failureFrom(reading, 'AtlasUnexpectedAnswer', "Atlas's answer holds no access token");
   }
+  const isOAuthError = isObject(content) && typeof content['error'] === 'string';
+  if ([400, 401, 402, 403].includes(status) && !isOAuthError && !isAtlasError(reading)) throw notAtlas(reading);
   if (status === 400 || status === 401) {
     throw failureFrom(reading, 'AtlasCredentialsRejected', 'Atlas refuses the service account that is in the secret');
   }
@@ -44,7 +65,7 @@ function readToken(answer: HttpAnswer, now: number): { accessToken: string; expi
       retryAfterSeconds: limits.tokenLimitSeconds,
     });
   }
-  if (status === 403) throw accessDenied(reading, 'access tokens');
+  if (status === 402 || status === 403) throw accessDenied(reading, 'access tokens');
   throw failureByStatus(reading, now);
 }
 
@@ -107,6 +128,7 @@ export function createTokenSession(
   };
 
   return {
+    scheme: 'bearer',
     isReady: isKept,
     async authenticate(call, onSend) {
       const { token, isNew } = await tokenFor(call, onSend);
@@ -115,7 +137,7 @@ export function createTokenSession(
         const answer = await sendWith(token);
         // A kept token may have been revoked. Where a new one is refused, another one would be as well. A token that is valid
         // but may not see this project is kept: Atlas issues only 50 a minute.
-        if (isNew || !keyWasRefused(answer)) return answer;
+        if (isNew || !keyWasRefused(answer, 'bearer')) return answer;
         return sendWith((await tokenFor(call, onSend, token)).token);
       };
     },

@@ -25,6 +25,13 @@ function onlyValue(event: JsonObject, name: string): unknown {
   return Array.isArray(all) && new Set(all).size > 1 ? all : last;
 }
 
+/** A parameter's value; payload 2.0 joins different ones with commas, which no flag may hold. */
+function joinedValue(value: unknown): unknown {
+  if (typeof value !== 'string') return value;
+  const [first, ...others] = new Set(value.split(','));
+  return others.length > 0 ? value : first;
+}
+
 /**
  * An event that has an id at its top is a direct invocation, whatever else it carries: a workflow may hand over its
  * whole state. API Gateway never puts one there. Everything else that no API Gateway sent is taken for a direct
@@ -41,9 +48,11 @@ function doorOf(source: unknown): Door {
   const ids = { groupId: path['groupId'], liveMigrationId: path['liveMigrationId'] };
   if (version === '2.0' && isObject(context['http'])) {
     const paths = [event['rawPath'], context['http']['path']];
-    // Payload 2.0 joins repeated parameters with commas, which no flag may hold.
     const query = objectOf(event['queryStringParameters']);
-    return { name: 'http-api', fields: { ...ids, paths, pretty: query['pretty'], envelope: query['envelope'] } };
+    return {
+      name: 'http-api',
+      fields: { ...ids, paths, pretty: joinedValue(query['pretty']), envelope: joinedValue(query['envelope']) },
+    };
   }
   if (typeof httpMethod === 'string' && typeof context['apiId'] === 'string') {
     const paths = [event['path'], context['path']];

@@ -13,7 +13,12 @@ const apiKeyPairs = [
   ['username', 'apikey'],
 ] as const;
 
-const plain = (name: string) => name.toLowerCase().replaceAll('_', '');
+/** Names as people write them: in any case, with blanks, hyphens and underscores, and as the variables of Atlas's own tools. */
+const plain = (name: string) =>
+  name
+    .toLowerCase()
+    .replace(/[\s_-]/g, '')
+    .replace(/^mongodbatlas/, '');
 
 /**
  * @param text the secret's string, JSON
@@ -26,18 +31,28 @@ export function readSecret(text: string, secretId: string, override: BaseUrl | u
 
   let json: unknown;
   try {
-    json = JSON.parse(text);
+    // Editors on Windows begin a file with a byte order mark.
+    json = JSON.parse(text.replace(/^\uFEFF/, ''));
   } catch {
     // No cause: the parser's error quotes the secret.
     throw invalid('is not JSON');
   }
   if (!isObject(json)) throw invalid('is not a JSON object');
 
-  const fields = new Map<string, unknown>();
-  for (const [name, value] of Object.entries(json)) fields.set(plain(name), value);
-  const textOf = (name: string): string => {
-    const value = fields.get(name);
-    return typeof value === 'string' ? value.trim() : '';
+  const entries = Object.entries(json);
+  const trimmed = (value: unknown) => (typeof value === 'string' ? value.trim() : value);
+  /** The value of a field in whichever spelling it stands there; one that is empty or null does not count. */
+  const fieldOf = (field: string): unknown => {
+    const [first, ...others] = entries
+      .map(([name, value]) => ({ name, value: trimmed(value) }))
+      .filter(({ name, value }) => plain(name) === field && value !== null && value !== '');
+    const other = others.find(({ value }) => String(value) !== String(first?.value));
+    if (other) throw invalid(`has two values for one field: ${first?.name} and ${other.name} differ`);
+    return first?.value;
+  };
+  const textOf = (field: string): string => {
+    const value = fieldOf(field);
+    return typeof value === 'string' ? value : '';
   };
   const pair = (names: readonly [string, string]): [string, string] | undefined => {
     const [one, other] = [textOf(names[0]), textOf(names[1])];
@@ -49,11 +64,14 @@ export function readSecret(text: string, secretId: string, override: BaseUrl | u
 
   const baseUrl = () => {
     if (override) return override;
-    if (!['string', 'undefined'].includes(typeof (fields.get('baseurl') ?? undefined))) {
+    if (!['string', 'undefined'].includes(typeof fieldOf('baseurl')))
       throw invalid(`has a baseUrl that cannot be used: it ${baseUrlRule}`);
-    }
-    const government = [true, 'true'].includes(fields.get('ismongodbgovcloud') as boolean | string);
-    const read = readBaseUrl(textOf('baseurl') || (government ? governmentOrigin : commercialOrigin));
+    // A key is never sent to another Atlas than the one meant: what is not understood has no default.
+    const flag = fieldOf('ismongodbgovcloud') ?? false;
+    const said = String(flag).toLowerCase();
+    if (typeof flag === 'object' || !['true', 'false'].includes(said))
+      throw invalid('has an isMongoDBGovCloud that is neither true nor false');
+    const read = readBaseUrl(textOf('baseurl') || (said === 'true' ? governmentOrigin : commercialOrigin));
     if (!read) throw invalid(`has a baseUrl that cannot be used: it ${baseUrlRule}`);
     return read;
   };
@@ -62,6 +80,8 @@ export function readSecret(text: string, secretId: string, override: BaseUrl | u
   if (account) return { clientId: account[0], clientSecret: account[1], baseUrl: baseUrl() };
   for (const names of apiKeyPairs) {
     const key = pair(names);
+    if (key?.some((text) => /^mdb_sa_/i.test(text)))
+      throw invalid('has a service account in the fields of an API key: name them clientId and clientSecret');
     if (key) return { publicKey: key[0], privateKey: key[1], baseUrl: baseUrl() };
   }
 

@@ -16,10 +16,15 @@ export const limits = {
 const passing =
   /Throttl|TooManyRequests|LimitExceeded|SlowDown|Expired|Signature|UnrecognizedClient|InvalidClientToken|TooSkewed|Internal|Unavailable/;
 
-/** For a secret that does not exist, AWS returns either error, depending on the caller's policy. */
-const unreadable = /^(ResourceNotFound|AccessDenied)(Exception)?$/;
+/**
+ * For a secret that does not exist or has no value yet, AWS returns either error, depending on the caller's policy; for one that
+ * is marked for deletion, an InvalidRequestException whose message says so.
+ */
+const isUnreadable = (name: string, message: string) =>
+  /^(ResourceNotFound|AccessDenied)(Exception)?$/.test(name) ||
+  (name === 'InvalidRequestException' && /marked for deletion/i.test(message));
 
-/** A secret that does not exist, or that the function may not read. */
+/** A secret that does not exist or has no value, is marked for deletion, or that the function may not read. */
 export class UnreadableSecret extends Failure {
   readonly denied: boolean;
 
@@ -38,7 +43,7 @@ function failureFor(error: unknown, secretId: string): Failure {
   }
   const name = nameOf(error);
   const status = (error as { $metadata?: { httpStatusCode?: number } }).$metadata?.httpStatusCode ?? 0;
-  if (unreadable.test(name)) return new UnreadableSecret(secretId, name);
+  if (isUnreadable(name, String((error as Error).message))) return new UnreadableSecret(secretId, name);
   return status >= 400 && status < 500 && !passing.test(name)
     ? new Failure('SecretInvalid', `Secrets Manager does not return the secret ${secretId} (${name}).`)
     : new Failure('SecretUnavailable', `The secret ${secretId} could not be read from Secrets Manager (${name}).`);

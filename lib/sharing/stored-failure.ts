@@ -22,7 +22,7 @@ export function readStoredFailure(value: unknown): Failure {
   const isSentence = typeof detail === 'string' && /^[\x20-\x7e]{1,1000}$/.test(detail);
   const hasSeconds = isWholeNumber(seconds) && seconds > 0 && seconds <= 86_400;
   if (!isShared(name) || !isSentence) throw new TypeError();
-  if (hasSeconds !== (name === 'AtlasRateLimited')) throw new TypeError();
+  if (name === 'AtlasRateLimited' ? !hasSeconds : hasSeconds && name !== 'AtlasUnavailable') throw new TypeError();
   const { status, errorCode } = isObject(atlas) ? atlas : {};
   const isSaid = isWholeNumber(status) && (errorCode === null || isErrorCode(errorCode));
   if (!isSaid && (hasSeconds || atlas !== undefined)) throw new TypeError();
