@@ -166,7 +166,8 @@ export const dashboard = ({ service: name, freshnessSeconds }: Settings, { gatew
     Dashboard: {
       Type: 'AWS::CloudWatch::Dashboard',
       Properties: {
-        DashboardName: name,
+        // Unique in the account, over all regions.
+        DashboardName: { 'Fn::Sub': `${name}-\${AWS::Region}` },
         DashboardBody: {
           'Fn::Sub': [JSON.stringify({ widgets: widgets(gateway, Number(freshnessSeconds) > 0) }), { Service: name }],
         },

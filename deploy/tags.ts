@@ -8,17 +8,19 @@ export const splitTag = (pair: string): [name: string, value: string] => {
   return [name.trim(), value.join('=').trim()];
 };
 
-/** The types of our resources that take no tags. */
-const untaggable = [
+/** The types of our resources that get no tags of their own. */
+const untagged = [
   'AWS::Lambda::Permission',
   'AWS::ApiGateway::Resource',
   'AWS::ApiGateway::Method',
   'AWS::ApiGateway::Deployment',
+  // Only commercial regions take them; CloudFormation hands the tags of the stack on where it can.
+  'AWS::CloudWatch::Dashboard',
 ];
 
-/** Puts the tags on every resource of a part that takes them. */
+/** Puts the tags on the other resources of a part. */
 export const tag = (part: Part, tagList: Tag[]): Part => {
   for (const { Type, Properties } of Object.values(part.Resources ?? {}))
-    if (tagList.length > 0 && !untaggable.includes(Type)) Properties['Tags'] = tagList;
+    if (tagList.length > 0 && !untagged.includes(Type)) Properties['Tags'] = tagList;
   return part;
 };
