@@ -7,13 +7,25 @@ import type { Settings } from './parameters.ts';
 /** As osls names it. */
 export const functionNameOf = (service: string) => `${service}-getLiveMigration`;
 
-/** The ARN of the secret, as narrow as its id allows: Secrets Manager ends each ARN in six characters of its own. */
-function secretArn(id: string): Text | Text[] {
+/**
+ * Reading the secret and no other. A secret's ARN ends in a hyphen and six characters of Secrets Manager's own; a secret
+ * that does not exist is judged by its bare name, and without a right to that it would look like a denied one.
+ *
+ * @see https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_iam-permissions.html
+ */
+function mayRead(id: string): Statement[] {
+  const read = 'secretsmanager:GetSecretValue';
   // The id of a project has 24 characters.
-  const pattern = id.replaceAll('{groupId}', '?'.repeat(24));
-  // An ARN may be whole or without them; a name that ends like them can't be told from a whole one.
-  if (pattern.startsWith('arn:')) return [pattern, `${pattern}-??????`];
-  return arn('secretsmanager', `secret:${pattern}-??????`);
+  const bare = id.replaceAll('{groupId}', '?'.repeat(24));
+  const resource = (name: string): Text => (bare.startsWith('arn:') ? name : arn('secretsmanager', `secret:${name}`));
+  const whole = resource(`${bare}-??????`);
+  // Such a name could be the whole ARN of another secret; an ARN without {groupId} may be meant as a whole one.
+  const isMeant = id.startsWith('arn:') && bare === id;
+  if (/-[A-Za-z0-9]{6}$/.test(bare) && !isMeant) return [allow(read, whole)];
+  const allowed = allow(read, [whole, resource(bare)]);
+  // Question marks at the end also match shorter names with their six characters. No project's id has a hyphen there.
+  if (!/\?[A-Za-z0-9]{0,6}$/.test(bare)) return [allowed];
+  return [allowed, { Effect: 'Deny', Action: read, Resource: resource(`${bare.slice(0, -7)}-${bare.slice(-6)}`) }];
 }
 
 /** What Lambda needs to put the function into a VPC. The code of the function may not use it. */
@@ -40,7 +52,7 @@ const statements = (
   { atlasSecretId, kmsKeyArn, subnetIds }: Pick<Settings, 'atlasSecretId' | 'kmsKeyArn' | 'subnetIds'>,
   functionName: string,
 ): Statement[] => [
-  allow('secretsmanager:GetSecretValue', secretArn(atlasSecretId)),
+  ...mayRead(atlasSecretId),
   ...(kmsKeyArn
     ? [
         allow('kms:Decrypt', kmsKeyArn, {
@@ -76,11 +88,14 @@ export function iamPolicy() {
     'AWS::Region': '${region}',
     'AWS::AccountId': '${account}',
   };
-  const fill = (text: string) => text.replace(/\$\{([\w:]+)\}/g, (hole, name: string) => names[name] ?? hole);
+  const fill = (value: Text) =>
+    typeof value === 'object' && 'Fn::Sub' in value
+      ? value['Fn::Sub'].replace(/\$\{([\w:]+)\}/g, (hole, name: string) => names[name] ?? hole)
+      : value;
   const own = statements({ atlasSecretId: '${secret_name}', kmsKeyArn: '', subnetIds: [] }, '${function_name}');
   const Statement = own.map(({ Resource, ...rest }) => ({
     ...rest,
-    Resource: typeof Resource === 'object' && 'Fn::Sub' in Resource ? fill(Resource['Fn::Sub']) : Resource,
+    Resource: Array.isArray(Resource) ? Resource.map(fill) : fill(Resource),
   }));
   return { Version: '2012-10-17', Statement };
 }

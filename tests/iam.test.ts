@@ -38,6 +38,7 @@ describe('least privilege', () => {
     expect(all.filter((one) => !one.includes('secretsmanager'))).toEqual([logs, traces]);
     expect(secret(all)).toEqual([
       expect.stringMatching(/^Allow secretsmanager:GetSecretValue on .*:secret:atlas\/live-migration-\?{6}$/),
+      expect.stringMatching(/^Allow secretsmanager:GetSecretValue on .*:secret:atlas\/live-migration$/),
     ]);
   });
 
@@ -56,9 +57,8 @@ describe('least privilege', () => {
     expect(filled).toEqual(deployed);
   });
 
-  test('with {groupId}, it may read the secrets of that pattern; with a key, it may decrypt with that one for Secrets Manager', () => {
+  test('with a key, it may decrypt with that one for Secrets Manager', () => {
     const all = statements(full, 'FunctionRole');
-    expect(secret(all)).toEqual([expect.stringMatching(/:secret:atlas\/\?{24}\/key-\?{6}$/)]);
     expect(all).toContain(`Allow kms:Decrypt on ${everything.kmsKeyArn}`);
     expect(JSON.stringify(full.Resources['FunctionRole'])).toContain(
       '{"StringEquals":{"kms:ViaService":{"Fn::Sub":"secretsmanager.${AWS::Region}.${AWS::URLSuffix}"}}}',
@@ -70,12 +70,76 @@ describe('least privilege', () => {
     expect(all).toEqual(['Allow dynamodb:GetItem dynamodb:UpdateItem on AnswerTable,Arn']);
   });
 
-  test('of an ARN, with or without the six characters of its end, it may read that one', async () => {
-    const atlasSecretId = 'arn:aws:secretsmanager:us-east-1:123456789012:secret:atlas-secret';
-    expect(secret(statements(await partsOf({ atlasSecretId }), 'FunctionRole'))).toEqual([
-      `Allow secretsmanager:GetSecretValue on ${atlasSecretId}`,
-      `Allow secretsmanager:GetSecretValue on ${atlasSecretId}-??????`,
-    ]);
+  describe('it may read the secret that is meant, and ask for one that does not exist; it may read no other', () => {
+    const arnOf = (name: string) => `arn:aws:secretsmanager:us-east-1:123456789012:secret:${name}`;
+    /** As IAM matches and decides. */
+    async function judge(atlasSecretId: string) {
+      const all = secret(statements(await partsOf({ atlasSecretId }), 'FunctionRole'));
+      const rules = all.map((statement) => {
+        const [effect, pattern = ''] = statement
+          .replace('$AWS::Partition', 'aws')
+          .replace('$AWS::Region', 'us-east-1')
+          .replace('$AWS::AccountId', '123456789012')
+          .split(' secretsmanager:GetSecretValue on ');
+        return { effect, pattern: new RegExp(`^${pattern.replaceAll('?', '.')}$`) };
+      });
+      return (name: string) => {
+        const effects = rules.filter(({ pattern }) => pattern.test(arnOf(name))).map(({ effect }) => effect);
+        return effects.length > 0 && effects.every((effect) => effect === 'Allow');
+      };
+    }
+
+    const project = '5f1b2c3d4e5f6a7b8c9d0e1f';
+    test.each<{ id: string; yes: string[]; no: string[] }>([
+      {
+        id: 'atlas/live-migration',
+        yes: ['atlas/live-migration-AbCd12', 'atlas/live-migration'],
+        no: ['atlas/live-migration-old-AbCd12', 'atlas/live-AbCd12', 'my/atlas/live-migration-AbCd12'],
+      },
+      {
+        id: 'atlas/{groupId}',
+        yes: [`atlas/${project}-AbCd12`, `atlas/${project}`],
+        // After atlas/, the first has 24 characters, as a project's id has.
+        no: [
+          'atlas/payments/database-AbCd12',
+          'atlas/x-AbCd12',
+          `atlas/${project}x-AbCd12`,
+          `atlas/${project}/x-AbCd12`,
+        ],
+      },
+      {
+        id: 'atlas/{groupId}/key',
+        yes: [`atlas/${project}/key-AbCd12`, `atlas/${project}/key`],
+        no: [`atlas/${project}-AbCd12`, 'atlas/payments/database-AbCd12', `atlas/${project}/keys-AbCd12`],
+      },
+      {
+        id: '{groupId}key',
+        yes: [`${project}key-AbCd12`, `${project}key`],
+        no: [`${'x'.repeat(20)}-AbCkey`, `${'x'.repeat(20)}-AbCd12`],
+      },
+      { id: '{groupId}secret', yes: [`${project}secret`], no: [`${'x'.repeat(23)}-secret`] },
+      // Without six more characters, these are secrets with shorter names.
+      { id: 'atlas/team-abcdef', yes: ['atlas/team-abcdef-AbCd12'], no: ['atlas/team-abcdef', 'atlas/team-AbCd12'] },
+      { id: '{groupId}-abcdef', yes: [`${project}-abcdef-AbCd12`], no: [`${project}-abcdef`, `${project}-AbCd12`] },
+    ])('$id', async ({ id, yes, no }) => {
+      // An ARN that ends so may be whole.
+      const ids = id === 'atlas/team-abcdef' ? [id] : [id, arnOf(id)];
+      for (const given of ids) {
+        const mayRead = await judge(given);
+        for (const name of yes) expect(mayRead(name), `${given}: ${name}`).toBe(true);
+        for (const name of no) expect(mayRead(name), `${given}: ${name}`).toBe(false);
+      }
+    });
+
+    test('an ARN, which may have the six characters of its end', async () => {
+      const mayRead = await judge(arnOf('atlas-secret'));
+      expect(['atlas-secret', 'atlas-secret-AbCd12', 'atlas', 'atlas-AbCd12'].map(mayRead)).toEqual([
+        true,
+        true,
+        false,
+        false,
+      ]);
+    });
   });
 
   test('in a VPC, Lambda may make network interfaces with the role, and the code may not', () => {
