@@ -1,6 +1,6 @@
 /** The HTTP API before the function: who may call (IAM or a JWT), from which pages (CORS), and how often. */
 
-import { type Api, accessLogFormat } from './api.ts';
+import { type Api, accessLogFormat, accessLogGroup } from './api.ts';
 import type { Settings } from './parameters.ts';
 
 export const httpApi = ({
@@ -10,6 +10,7 @@ export const httpApi = ({
   jwtScopes,
   throttlingRate,
   throttlingBurst,
+  service,
   tagList,
 }: Settings): Api => ({
   gateway: {
@@ -68,7 +69,7 @@ export const httpApi = ({
           },
         },
       },
-      HttpApiLogGroup: { Properties: { Tags: tagList } },
+      HttpApiLogGroup: { Properties: { LogGroupName: accessLogGroup('http-api', service), Tags: tagList } },
     },
     Outputs: {
       ApiUrl: {

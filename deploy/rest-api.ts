@@ -4,7 +4,7 @@
  */
 
 import { createHash } from 'node:crypto';
-import { type Api, accessLogFormat } from './api.ts';
+import { type Api, accessLogFormat, accessLogGroup } from './api.ts';
 import { arn, type Resource } from './cloudformation.ts';
 import type { Settings } from './parameters.ts';
 
@@ -148,7 +148,7 @@ export const restApi = (settings: Settings): Api => {
         },
         RestApiLogGroup: {
           Type: 'AWS::Logs::LogGroup',
-          Properties: { LogGroupName: `/aws/rest-api/${service}`, RetentionInDays: Number(logRetentionDays) },
+          Properties: { LogGroupName: accessLogGroup('rest-api', service), RetentionInDays: Number(logRetentionDays) },
         },
         RestApiPermission: {
           Type: 'AWS::Lambda::Permission',

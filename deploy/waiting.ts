@@ -89,7 +89,7 @@ export function waiting(settings: Settings): Part {
     WaitingLogGroup: {
       Type: 'AWS::Logs::LogGroup',
       Properties: {
-        // The prefix keeps the account's resource policy for log deliveries short.
+        // The prefix keeps the account's resource policy for log deliveries short, as in api.ts.
         LogGroupName: `/aws/vendedlogs/states/${service}`,
         RetentionInDays: Number(logRetentionDays),
       },

@@ -239,6 +239,9 @@ test.each([
   const groups = ofType(template, 'AWS::Logs::LogGroup');
   expect(groups).toHaveLength(3);
   for (const { Properties } of groups) expect(Properties['RetentionInDays']).toBe(days);
+  expect(template.Resources['HttpApiLogGroup']?.Properties['LogGroupName']).toBe(
+    '/aws/vendedlogs/http-api/atlas-live-migration-dev',
+  );
 });
 
 test('access logs are JSON', () => {

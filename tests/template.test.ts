@@ -71,7 +71,10 @@ describe('the REST API', () => {
     expect(only(privateApi, 'AWS::ApiGateway::Stage')).toMatchObject({
       MethodSettings: [{ ThrottlingRateLimit: 7, ThrottlingBurstLimit: 9 }],
     });
-    expect(privateApi.Resources['RestApiLogGroup']?.Properties['RetentionInDays']).toBe(30);
+    expect(privateApi.Resources['RestApiLogGroup']?.Properties).toMatchObject({
+      LogGroupName: '/aws/vendedlogs/rest-api/atlas-live-migration-dev',
+      RetentionInDays: 30,
+    });
   });
 
   test('may invoke the function', () => {
