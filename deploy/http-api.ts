@@ -40,7 +40,12 @@ export const httpApi = ({
           cors: {
             allowedOrigins: corsOrigins,
             allowedMethods: ['GET'],
-            allowedHeaders: ['authorization', 'x-amz-date', 'x-amz-security-token'],
+            // What the common signers send.
+            allowedHeaders: [
+              ...['authorization', 'x-amz-date', 'x-amz-security-token'],
+              ...['x-amz-content-sha256', 'x-amz-user-agent'],
+            ],
+            exposedResponseHeaders: ['retry-after', 'age'],
           },
         }
       : {}),

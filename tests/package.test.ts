@@ -172,6 +172,8 @@ describe('callers', () => {
     expect(only(full, 'AWS::ApiGatewayV2::Api')['CorsConfiguration']).toMatchObject({
       AllowOrigins: ['https://app.example.com', 'https://other.example.com'],
       AllowMethods: ['GET'],
+      AllowHeaders: ['authorization', 'x-amz-date', 'x-amz-security-token', 'x-amz-content-sha256', 'x-amz-user-agent'],
+      ExposeHeaders: ['retry-after', 'age'],
     });
   });
 
