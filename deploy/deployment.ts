@@ -70,6 +70,7 @@ export async function deployment({ options, resolveVariable, resolveConfiguratio
     tags,
     tagList,
     vpc: subnetIds.length > 0 ? { subnetIds, securityGroupIds } : null,
+    tracing: values.tracing === 'true',
     reservedConcurrency: reservedConcurrency ? Number(reservedConcurrency) : null,
     logRetentionInDays: Number(logRetentionDays),
   };

@@ -49,7 +49,12 @@ function networkInterfaces(functionName: string): Statement[] {
 
 /** The IAM statements of the function. */
 const statements = (
-  { atlasSecretId, kmsKeyArn, subnetIds }: Pick<Settings, 'atlasSecretId' | 'kmsKeyArn' | 'subnetIds'>,
+  {
+    atlasSecretId,
+    kmsKeyArn,
+    subnetIds,
+    tracing,
+  }: Pick<Settings, 'atlasSecretId' | 'kmsKeyArn' | 'subnetIds' | 'tracing'>,
   functionName: string,
 ): Statement[] => [
   ...mayRead(atlasSecretId),
@@ -62,7 +67,7 @@ const statements = (
     : []),
   // The stack makes the log group.
   allow(['logs:CreateLogStream', 'logs:PutLogEvents'], arn('logs', `log-group:/aws/lambda/${functionName}:*`)),
-  allow(['xray:PutTraceSegments', 'xray:PutTelemetryRecords'], '*'),
+  ...(tracing === 'true' ? [allow(['xray:PutTraceSegments', 'xray:PutTelemetryRecords'], '*')] : []),
   ...(subnetIds.length > 0 ? networkInterfaces(functionName) : []),
 ];
 
@@ -92,7 +97,8 @@ export function iamPolicy() {
     typeof value === 'object' && 'Fn::Sub' in value
       ? value['Fn::Sub'].replace(/\$\{([\w:]+)\}/g, (hole, name: string) => names[name] ?? hole)
       : value;
-  const own = statements({ atlasSecretId: '${secret_name}', kmsKeyArn: '', subnetIds: [] }, '${function_name}');
+  const plain = { atlasSecretId: '${secret_name}', kmsKeyArn: '', subnetIds: [], tracing: 'true' };
+  const own = statements(plain, '${function_name}');
   const Statement = own.map(({ Resource, ...rest }) => ({
     ...rest,
     Resource: Array.isArray(Resource) ? Resource.map(fill) : fill(Resource),

@@ -140,6 +140,12 @@ const table = {
     isValid: (text) => retentions.includes(Number(text)),
     rule: `must be one of ${retentions.join(', ')}`,
   },
+  // Whether X-Ray traces the function, the state machines and a REST API.
+  tracing: {
+    default: 'true',
+    isValid: (text) => ['true', 'false'].includes(text),
+    rule: 'must be true or false',
+  },
   // The KMS key of the secret, where it is not encrypted with the account's default key.
   kmsKeyArn: {
     default: '',

@@ -85,7 +85,7 @@ const method: Resource = {
 };
 
 export const restApi = (settings: Settings): Api => {
-  const { service, stage, vpcEndpointIds, throttlingRate, throttlingBurst, logRetentionDays } = settings;
+  const { service, stage, vpcEndpointIds, throttlingRate, throttlingBurst, logRetentionDays, tracing } = settings;
   const isPrivate = vpcEndpointIds.length > 0;
   const policy = resourcePolicy(settings);
   // A stage shows what was deployed last, so a change of the API needs another deployment resource.
@@ -134,7 +134,7 @@ export const restApi = (settings: Settings): Api => {
             RestApiId: { Ref: 'RestApi' },
             DeploymentId: { Ref: deployment },
             StageName: stage,
-            TracingEnabled: true,
+            TracingEnabled: tracing === 'true',
             AccessLogSetting: { DestinationArn: { 'Fn::GetAtt': ['RestApiLogGroup', 'Arn'] }, Format: accessLogFormat },
             MethodSettings: [
               {

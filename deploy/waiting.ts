@@ -13,21 +13,17 @@ const getLiveMigrationArn: Text = { 'Fn::GetAtt': ['GetLiveMigrationLambdaFuncti
 const busArn = (bus: string): Text => (bus.startsWith('arn:') ? bus : arn('events', `event-bus/${bus}`));
 
 /** Log deliveries and traces of Step Functions: these actions support no resource. */
-const logsAndTraces = [
-  allow(
-    [
-      ...['logs:CreateLogDelivery', 'logs:GetLogDelivery', 'logs:UpdateLogDelivery', 'logs:DeleteLogDelivery'],
-      ...[
-        'logs:ListLogDeliveries',
-        'logs:PutResourcePolicy',
-        'logs:DescribeResourcePolicies',
-        'logs:DescribeLogGroups',
-      ],
-    ],
-    '*',
-  ),
-  allow(['xray:PutTraceSegments', 'xray:PutTelemetryRecords', 'xray:GetSamplingRules', 'xray:GetSamplingTargets'], '*'),
-];
+const deliverLogs = allow(
+  [
+    ...['logs:CreateLogDelivery', 'logs:GetLogDelivery', 'logs:UpdateLogDelivery', 'logs:DeleteLogDelivery'],
+    ...['logs:ListLogDeliveries', 'logs:PutResourcePolicy', 'logs:DescribeResourcePolicies', 'logs:DescribeLogGroups'],
+  ],
+  '*',
+);
+const trace = allow(
+  ['xray:PutTraceSegments', 'xray:PutTelemetryRecords', 'xray:GetSamplingRules', 'xray:GetSamplingTargets'],
+  '*',
+);
 const mayCount = allow('cloudwatch:PutMetricData', '*', {
   StringEquals: { 'cloudwatch:namespace': 'AtlasLiveMigration' },
 });
@@ -85,6 +81,7 @@ const definitionOf = (file: string) => parse(readFileSync(join(import.meta.dirna
 
 export function waiting(settings: Settings): Part {
   const { service, logRetentionDays, permissionsBoundaryArn } = settings;
+  const isTraced = settings.tracing === 'true';
   const resources: Record<string, Resource> = {
     WaitingLogGroup: {
       Type: 'AWS::Logs::LogGroup',
@@ -108,7 +105,7 @@ export function waiting(settings: Settings): Part {
           IncludeExecutionData: false,
           Destinations: [{ CloudWatchLogsLogGroup: { LogGroupArn: { 'Fn::GetAtt': ['WaitingLogGroup', 'Arn'] } } }],
         },
-        TracingConfiguration: { Enabled: true },
+        TracingConfiguration: { Enabled: isTraced },
       },
     };
     resources[`${id}Role`] = role({
@@ -118,7 +115,7 @@ export function waiting(settings: Settings): Part {
         ArnLike: { 'aws:SourceArn': arn('states', `stateMachine:${service}-${machine}`) },
       },
       policyName: machine,
-      statements: [...statements, ...logsAndTraces],
+      statements: [...statements, deliverLogs, ...(isTraced ? [trace] : [])],
       permissionsBoundaryArn,
     });
   }

@@ -65,6 +65,10 @@ describe('least privilege', () => {
     );
   });
 
+  test('it may write traces only where it is traced', () => {
+    expect(statements(full, 'FunctionRole').join()).not.toContain('xray');
+  });
+
   test('it may read and write the items of its table, where it has one', () => {
     const all = statements(full, 'FunctionRole').filter((one) => one.includes('dynamodb'));
     expect(all).toEqual(['Allow dynamodb:GetItem dynamodb:UpdateItem on AnswerTable,Arn']);
@@ -170,10 +174,10 @@ describe('least privilege', () => {
     const machine = (type: string, name: string) =>
       `arn:$AWS::Partition:states:${here}:${type}:atlas-live-migration-dev-${name}`;
     const count = 'Allow cloudwatch:PutMetricData on *';
-    const always = [
-      'Allow logs:CreateLogDelivery logs:GetLogDelivery logs:UpdateLogDelivery logs:DeleteLogDelivery logs:ListLogDeliveries logs:PutResourcePolicy logs:DescribeResourcePolicies logs:DescribeLogGroups on *',
-      'Allow xray:PutTraceSegments xray:PutTelemetryRecords xray:GetSamplingRules xray:GetSamplingTargets on *',
-    ];
+    const logs =
+      'Allow logs:CreateLogDelivery logs:GetLogDelivery logs:UpdateLogDelivery logs:DeleteLogDelivery logs:ListLogDeliveries logs:PutResourcePolicy logs:DescribeResourcePolicies logs:DescribeLogGroups on *';
+    const traces =
+      'Allow xray:PutTraceSegments xray:PutTelemetryRecords xray:GetSamplingRules xray:GetSamplingTargets on *';
     const ask = 'Allow lambda:InvokeFunction on GetLiveMigrationLambdaFunction,Arn';
     const tell = `Allow events:PutEvents on arn:$AWS::Partition:events:${here}:event-bus/migrations`;
 
@@ -193,7 +197,8 @@ describe('least privilege', () => {
       ],
       ['RemindOfCutoverRole', [ask, tell, `Allow sns:Publish on ${everything.alarmTopicArn}`, count]],
     ])('%s', (role, expected) => {
-      expect(statements(full, role)).toEqual([...expected, ...always]);
+      expect(statements(full, role)).toEqual([...expected, logs]);
+      expect(statements(plain, role).slice(-2)).toEqual([logs, traces]);
       expect(JSON.stringify(full.Resources[role]?.Properties['Policies'])).toContain(
         '{"StringEquals":{"cloudwatch:namespace":"AtlasLiveMigration"}}',
       );

@@ -215,6 +215,7 @@ describe('the function', () => {
   });
 
   test('gets the parameters', () => {
+    expect(only(full, 'AWS::Lambda::Function')).not.toHaveProperty('TracingConfig');
     expect(only(full, 'AWS::Lambda::Function')).toMatchObject({
       VpcConfig: { SubnetIds: ['subnet-0a1b', 'subnet-2c3d'], SecurityGroupIds: ['sg-0a1b'] },
       ReservedConcurrentExecutions: 5,

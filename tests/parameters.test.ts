@@ -105,6 +105,7 @@ const samples: Record<ParameterName, Samples> = {
   freshnessSeconds: numbers(0, 60),
   reservedConcurrency: numbers(1, 1000),
   logRetentionDays: { rule: 'must be one of 1, 3, 5', valid: ['1', '3653'], invalid: ['', '2', '0'] },
+  tracing: { rule: 'must be true or false', valid: ['true', 'false'], invalid: ['', 'True', 'yes', '0'] },
   kmsKeyArn: {
     rule: 'must be the ARN of a KMS key',
     valid: [
@@ -238,6 +239,7 @@ test('what is deployed follows from them', async () => {
     vpc: null,
     reservedConcurrency: null,
     logRetentionInDays: 90,
+    tracing: true,
   });
   expect(plain.tags).toEqual({});
   expect(plain.alarms.Resources?.['LatencyAlarm']?.Properties).not.toHaveProperty('Tags');
@@ -253,6 +255,7 @@ test('what is deployed follows from them', async () => {
     vpc: { subnetIds: ['subnet-0a1b', 'subnet-2c3d'], securityGroupIds: ['sg-0a1b'] },
     reservedConcurrency: 5,
     logRetentionInDays: 30,
+    tracing: false,
   });
   expect(full.alarms.Resources?.['LatencyAlarm']?.Properties['Tags']).toEqual(tagList);
   const { api } = await deploymentWith({

@@ -69,6 +69,7 @@ describe('the REST API', () => {
     });
     expect(logs).toEqual({ httpApi: { format: stage['AccessLogSetting']?.['Format'] } });
     expect(only(privateApi, 'AWS::ApiGateway::Stage')).toMatchObject({
+      TracingEnabled: false,
       MethodSettings: [{ ThrottlingRateLimit: 7, ThrottlingBurstLimit: 9 }],
     });
     expect(privateApi.Resources['RestApiLogGroup']?.Properties).toMatchObject({
@@ -246,8 +247,8 @@ describe('state machines', () => {
     expect(holes).toEqual(new Set([...Object.keys(values), 'AWS::Partition']));
   });
 
-  test('log errors without data, and are traced', () => {
-    const machines = ofType(full, 'AWS::StepFunctions::StateMachine');
+  test.each([true, false])('log errors without data, and are traced: %s', (isTraced) => {
+    const machines = ofType(isTraced ? plain : full, 'AWS::StepFunctions::StateMachine');
     expect(machines).toHaveLength(3);
     for (const { Properties } of machines) {
       expect(Properties).toMatchObject({
@@ -256,7 +257,7 @@ describe('state machines', () => {
           IncludeExecutionData: false,
           Destinations: [{ CloudWatchLogsLogGroup: { LogGroupArn: { 'Fn::GetAtt': ['WaitingLogGroup', 'Arn'] } } }],
         },
-        TracingConfiguration: { Enabled: true },
+        TracingConfiguration: { Enabled: isTraced },
       });
     }
   });

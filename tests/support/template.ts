@@ -34,14 +34,18 @@ export const deploymentWith = (
  * What of the template is ours: all but the HTTP API, the function and its log group, which osls makes. It takes
  * milliseconds, and tests/package.test.ts compares it with what is packaged.
  */
-export async function partsOf(parameters?: Record<string, string>): Promise<Template> {
-  const { api, functionRole, answerTable, waiting, alarms, dashboard } = await deploymentWith(parameters);
+export async function partsOf(parameters?: Record<string, string>, stage?: string): Promise<Template> {
+  const made = await deploymentWith(parameters, undefined, stage);
+  const { api, functionRole, answerTable, waiting, alarms, dashboard } = made;
   const parts: Partial<Template>[] = [api, functionRole, answerTable, waiting, alarms, dashboard];
   return {
     Resources: Object.assign({}, ...parts.map(({ Resources }) => Resources)),
     Outputs: Object.assign({}, ...parts.map(({ Outputs }) => Outputs)),
   };
 }
+
+/** With the name of the service and the function around it, 64 characters. */
+export const longestStage = 'a'.repeat(26);
 
 /** Values other than the defaults, which bring everything that an HTTP API can have into the template. */
 export const everything = {
@@ -56,6 +60,7 @@ export const everything = {
   freshnessSeconds: '5',
   reservedConcurrency: '5',
   logRetentionDays: '30',
+  tracing: 'false',
   kmsKeyArn: 'arn:aws:kms:us-east-1:123456789012:key/1234abcd-12ab',
   alarmTopicArn: 'arn:aws:sns:us-east-1:123456789012:alarms',
   eventBusName: 'migrations',
