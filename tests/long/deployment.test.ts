@@ -5,7 +5,7 @@
 
 import { execFile, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { rmSync } from 'node:fs';
+import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { CloudFormationClient, DescribeStacksCommand, GetTemplateCommand } from '@aws-sdk/client-cloudformation';
@@ -23,6 +23,7 @@ main(["-H", "127.0.0.1", "-p", "0"])
 // To import it takes seconds.
 const find = 'from importlib.util import find_spec; find_spec("moto.server") or exit(1)';
 const hasMoto = spawnSync('python3', ['-c', find]).status === 0;
+const hasCli = spawnSync('aws', ['--version']).status === 0;
 
 describe.skipIf(!hasMoto)('against moto', () => {
   const server = hasMoto ? spawn('python3', ['-c', python]) : undefined;
@@ -64,7 +65,28 @@ describe.skipIf(!hasMoto)('against moto', () => {
     return TemplateBody;
   };
 
-  test('a deployment is rolled back to the one before, and removed', async () => {
+  /** The commands that docs/operate.md has for the time before a removal. */
+  async function stopsWhatRuns() {
+    const page = readFileSync(join(root, 'docs/operate.md'), 'utf8');
+    const [commands = ''] = /^for machine in .*?^done$/ms.exec(page) ?? [];
+    const sh = async (command: string) => {
+      const env = { ...environment, AWS_DEFAULT_REGION: environment['AWS_REGION'] };
+      return (await promisify(execFile)('sh', ['-ec', command], { env })).stdout.trim();
+    };
+    const machine = (name: string) =>
+      `arn:aws:states:us-east-1:123456789012:stateMachine:atlas-live-migration-prod-${name}`;
+    const running = () =>
+      sh(
+        `aws stepfunctions list-executions --state-machine-arn ${machine('remindOfCutover')} --status-filter RUNNING --query 'length(executions)'`,
+      );
+    for (const name of ['one', 'two'])
+      await sh(`aws stepfunctions start-execution --state-machine-arn ${machine('remindOfCutover')} --name ${name}`);
+    expect(await running()).toBe('2');
+    await sh(commands);
+    expect(await running()).toBe('0');
+  }
+
+  test('a deployment is rolled back to the one before; then what runs is stopped, and the stack is removed', async () => {
     await run('deploy', '--param', 'tags=team=data');
     const first = await deployed();
     const { Stacks } = await client.send(new DescribeStacksCommand({ StackName }));
@@ -78,6 +100,7 @@ describe.skipIf(!hasMoto)('against moto', () => {
     await run('rollback', '--timestamp', timestamp);
     expect(await deployed()).toBe(first);
 
+    if (hasCli) await stopsWhatRuns();
     await run('remove');
     await expect(client.send(new DescribeStacksCommand({ StackName }))).rejects.toThrow('does not exist');
   });
