@@ -25,6 +25,12 @@ function problemsBetween(texts: Texts, { region, functionName }: Target): string
       `the stage is too long: ${functionName} has ${functionName.length} characters, of which Lambda takes 64`,
     );
   }
+  const variables = ['atlasSecretId', 'atlasBaseUrl', 'httpsProxy', 'noProxy'] as const;
+  const characters = variables.reduce((sum, name) => sum + texts[name].length, 0);
+  // All variables of a function have 4,096 with their names; the others need less than 300.
+  if (characters > 3700) {
+    problems.push(`${variables.join(', ')} have ${characters} characters together, of which Lambda takes 3700`);
+  }
   const { api } = texts;
   if (api === 'private' && !isFilled(texts.vpcEndpointIds)) problems.push('api private needs vpcEndpointIds');
   if (api !== 'private' && isFilled(texts.vpcEndpointIds)) problems.push('vpcEndpointIds need api private');

@@ -71,19 +71,20 @@ const table = {
     isValid: (text) => apiForms.includes(text),
     rule: 'must be http, rest, private or none',
   },
-  // The VPC endpoints (for execute-api) that reach a private API, comma-separated.
+  // The VPC endpoints (for execute-api) that reach a private API, comma-separated. The policy of an API has 8,192 characters,
+  // which fit all of these and all accounts.
   vpcEndpointIds: {
     default: '',
     isList: true,
-    isValid: each((id) => /^vpce-[0-9a-f]+$/.test(id)),
-    rule: 'must be ids of VPC endpoints, comma-separated',
+    isValid: each((id) => /^vpce-[0-9a-f]+$/.test(id), 50),
+    rule: 'must be ids of at most 50 VPC endpoints, comma-separated',
   },
   // Other accounts whose identities may call a REST API, comma-separated; their own policies must allow it too.
   callerAccountIds: {
     default: '',
     isList: true,
-    isValid: each((id) => /^\d{12}$/.test(id)),
-    rule: 'must be ids of AWS accounts, comma-separated',
+    isValid: each((id) => /^\d{12}$/.test(id), 100),
+    rule: 'must be ids of at most 100 AWS accounts, comma-separated',
   },
   // Callers sign with IAM. With an issuer and the audiences (comma-separated), they send a JWT to the HTTP API instead, with
   // one of the scopes if jwtScopes is set.

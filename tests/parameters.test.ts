@@ -3,7 +3,7 @@
 import { describe, expect, test, vi } from 'vitest';
 import NameRegion from '../deploy/name-region.ts';
 import type { ParameterName } from '../deploy/parameters.ts';
-import { deploymentWith, everything } from './support/template.ts';
+import { deploymentWith, everything, longestStage } from './support/template.ts';
 
 type Samples = { rule: string; valid: string[]; invalid: string[]; with?: Record<string, string> };
 const numbers = (least: number, most: number): Samples => ({
@@ -51,15 +51,21 @@ const samples: Record<ParameterName, Samples> = {
     invalid: ['', 'HTTP', 'graphql', 'constructor'],
   },
   vpcEndpointIds: {
-    rule: 'must be ids of VPC endpoints',
+    rule: 'must be ids of at most 50 VPC endpoints',
     valid: ['vpce-0a1b', 'vpce-0a1b,vpce-2c3d'],
-    invalid: ['vpc-1', 'xvpce-1', 'vpce-1!', 'vpce-x', 'vpce-1,x'],
+    invalid: [many(51).replaceAll('x', 'vpce-'), 'vpc-1', 'xvpce-1', 'vpce-1!', 'vpce-x', 'vpce-1,x'],
     with: needsPrivate,
   },
   callerAccountIds: {
-    rule: 'must be ids of AWS accounts',
+    rule: 'must be ids of at most 100 AWS accounts',
     valid: ['210987654321', '210987654321, 345678901234'],
-    invalid: ['21098765432', '2109876543210', '21098765432x', '210987654321,x'],
+    invalid: [
+      many(101).replace(/x(\d+)/g, (_, at) => at.padStart(12, '0')),
+      '21098765432',
+      '2109876543210',
+      '21098765432x',
+      '210987654321,x',
+    ],
     with: { api: 'rest' },
   },
   jwtIssuer: {
@@ -284,6 +290,10 @@ describe('parameters that are wrong are named before anything is deployed', () =
     [{ secretId: 'x' }, 'there is no parameter secretId'],
     [{ constructor: 'x' }, 'there is no parameter constructor'],
     [{ eventBusName: 'arn:aws:events:eu-west-1:210987654321:event-bus/b' }, 'eventBusName is in eu-west-1'],
+    [
+      { noProxy: 'a.example.com,'.repeat(264) },
+      'atlasSecretId, atlasBaseUrl, httpsProxy, noProxy have 3716 characters together, of which Lambda takes 3700',
+    ],
     [{ api: 'private' }, 'api private needs vpcEndpointIds'],
     [{ vpcEndpointIds: 'vpce-1' }, 'vpcEndpointIds need api private'],
     [{ api: 'rest', vpcEndpointIds: 'vpce-1' }, 'vpcEndpointIds need api private'],
@@ -319,8 +329,8 @@ describe('parameters that are wrong are named before anything is deployed', () =
   });
 
   test('a stage whose function would have a name that is too long', async () => {
-    await expect(deploymentWith({}, {}, 'a'.repeat(26))).resolves.toMatchObject({ events: [{}] });
-    await expect(deploymentWith({}, {}, 'a'.repeat(27))).rejects.toThrow('the stage is too long: ');
+    await expect(deploymentWith({}, {}, longestStage)).resolves.toMatchObject({ events: [{}] });
+    await expect(deploymentWith({}, {}, `${longestStage}a`)).rejects.toThrow('the stage is too long: ');
   });
 
   test('blanks around a value and doubles in a list do not count', async () => {
