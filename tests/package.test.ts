@@ -217,7 +217,7 @@ describe('the function', () => {
   test('gets the parameters', () => {
     expect(only(full, 'AWS::Lambda::Function')).not.toHaveProperty('TracingConfig');
     expect(only(full, 'AWS::Lambda::Function')).toMatchObject({
-      VpcConfig: { SubnetIds: ['subnet-0a1b', 'subnet-2c3d'], SecurityGroupIds: ['sg-0a1b'] },
+      VpcConfig: { SubnetIds: ['subnet-0a1b', 'subnet-2c3d'], SecurityGroupIds: ['sg-0a1b2c3d'] },
       ReservedConcurrentExecutions: 5,
       Environment: {
         Variables: {

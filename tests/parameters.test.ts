@@ -258,7 +258,7 @@ test('what is deployed follows from them', async () => {
     },
     tags: { team: 'data', note: 'a=b' },
     tagList,
-    vpc: { subnetIds: ['subnet-0a1b', 'subnet-2c3d'], securityGroupIds: ['sg-0a1b'] },
+    vpc: { subnetIds: ['subnet-0a1b', 'subnet-2c3d'], securityGroupIds: ['sg-0a1b2c3d'] },
     reservedConcurrency: 5,
     logRetentionInDays: 30,
     tracing: false,

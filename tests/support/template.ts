@@ -65,7 +65,7 @@ export const everything = {
   alarmTopicArn: 'arn:aws:sns:us-east-1:123456789012:alarms',
   eventBusName: 'migrations',
   subnetIds: 'subnet-0a1b,subnet-2c3d',
-  securityGroupIds: 'sg-0a1b',
+  securityGroupIds: 'sg-0a1b2c3d',
   httpsProxy: 'http://proxy.example.com:3128',
   noProxy: '.amazonaws.com,example.com',
   runbookUrl: 'https://wiki.example.com/migrations',
