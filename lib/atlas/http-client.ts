@@ -46,7 +46,7 @@ export const userAgent = ['user-agent', 'atlas-live-migration'];
 
 const limits = {
   /** Unpacked. What the document is made of has to fit into an event and into a state of Step Functions. */
-  bodyBytes: 128 * 1024,
+  bodyBytes: 16 * 1024,
   /** By the wall clock, which runs on during a freeze: after this long idle, no pooled socket is trusted. */
   idleMs: 3000,
 };
@@ -54,7 +54,7 @@ const limits = {
 /** A pooled socket was dead when the request was written to it: nothing is wrong with the server. */
 class DeadSocket extends Error {}
 
-const tooLong = 'is longer than 128 KiB';
+const tooLong = 'is longer than 16 KiB';
 
 const utf8 = new TextDecoder('utf-8', { fatal: true });
 const zlibOptions = { maxOutputLength: limits.bodyBytes };
