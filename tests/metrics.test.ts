@@ -128,6 +128,7 @@ describe('metrics', () => {
     const [line, ...others] = output.lines() as Emf[];
     expect(others).toEqual([]);
     expect(line).toMatchObject({ outcome, Requests: 1 });
+    expect(line?.['Errors']).toBe(line?.['level'] === 'ERROR' ? 1 : undefined);
     if (line) mustBeInFormat(line);
     // What is about a live migration is told where there is a document.
     expect(line?._aws.CloudWatchMetrics).toHaveLength(outcome === 'Answered' ? 2 : 1);

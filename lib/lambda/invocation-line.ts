@@ -38,6 +38,7 @@ export const serviceMetrics: Record<string, Metric<Usage & { outcome: Outcome }>
     value: ({ outcome, secretDenied }) =>
       secretDenied || (outcome !== 'Answered' && kindOf(outcome).retryable) ? 1 : undefined,
   },
+  Errors: { unit: 'Count', value: ({ outcome }) => (levelOf(outcome) === 'ERROR' ? 1 : undefined) },
   AtlasRequests: {
     unit: 'Count',
     value: ({ attempts, atlasRequests }) => (attempts > 0 ? atlasRequests : undefined),
