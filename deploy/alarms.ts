@@ -1,14 +1,15 @@
 /**
- * The alarms, made from one table: what is wrong, what to do first, and when each fires. tests/alarms.test.ts runs them
- * over made series; docs/operate.md is the runbook.
+ * The alarms, made from one table: what is wrong, what to do first, and when each fires; and the metrics that CloudWatch
+ * Logs counts for them. tests/alarms.test.ts runs them over made series; docs/operate.md is the runbook.
  *
- * CloudWatch evaluates an alarm once a minute, over windows that end at that minute. So several windows of more than a
- * minute shift every minute, and an alarm that counts them changes its state again and again. Therefore
- * each alarm here looks at one window, or at windows of a minute.
+ * CloudWatch evaluates an alarm once a minute, over windows that end at that minute. So windows of more than a minute shift
+ * every minute. And it leaves open how many datapoints it reads, and what it makes of a metric that has none. Therefore
+ * each expression here gives the same whatever is read for what is missing: it fills each metric, and looks at metrics
+ * of which one is there whenever the other is.
  */
 
 import type { Api } from './api.ts';
-import type { Alarm, Metric, Part, Query } from './cloudformation.ts';
+import type { Alarm, Metric, Part, Query, Resource } from './cloudformation.ts';
 import type { Settings } from './parameters.ts';
 
 const minute = 60;
@@ -17,26 +18,22 @@ const ONCE = 80;
 /** Minutes within which two faults are repeated, also at hourly questions. */
 const REPEATED = 130;
 
+const namespace = 'AtlasLiveMigration';
+
 /** The metrics that the function or a state machine of this service writes. */
 const metricsOf =
   (service: string) =>
-  (name: string, dimensions: Record<string, string> = {}): Metric => ({
-    Namespace: 'AtlasLiveMigration',
+  (name: string): Metric => ({
+    Namespace: namespace,
     MetricName: name,
-    Dimensions: Object.entries({ service, ...dimensions }).map(([Name, Value]) => ({ Name, Value })),
+    Dimensions: [{ Name: 'service', Value: service }],
   });
-const ofFunction = (name: string): Metric => ({
-  Namespace: 'AWS/Lambda',
-  MetricName: name,
-  Dimensions: [{ Name: 'FunctionName', Value: { Ref: 'GetLiveMigrationLambdaFunction' } }],
-});
 
 const query = (Id: string, Metric: Metric, seconds: number, Stat = 'Sum'): Query => ({
   Id,
   ReturnData: false,
   MetricStat: { Metric, Period: seconds, Stat },
 });
-const step = (Id: string, Expression: string): Query => ({ Id, Expression, ReturnData: false });
 const result = (Expression: string): Query => ({ Id: 'result', Expression, ReturnData: true });
 
 /** Fires while `threshold` is reached in the last minutes. */
@@ -59,100 +56,91 @@ const holds = (expression: string, metrics: Record<string, [Metric, stat?: strin
   Threshold: 1,
 });
 
-/** A metric by the minute: x0 is this minute, x1 the one before, and so on. Metric math has no other word for that. */
-const byMinute = (x: string, metric: Metric, minutes: number): Query[] => [
-  query(x, metric, minute),
-  step(`${x}0`, `FILL(${x}, 0)`),
-  ...Array.from({ length: minutes - 1 }, (_, at) => step(`${x}${at + 1}`, `${x}${at} - DIFF(${x}${at})`)),
-];
-const sumOf = (x: string, minutes: number) => Array.from({ length: minutes }, (_, at) => `${x}${at}`).join(' + ');
+/** What CloudWatch Logs counts: the metric, the log group, and what a line must have, in one of several patterns. */
+type Count = { metric: Metric; logGroup: string; patterns: string[] };
+
+/** A metric filter can't name the service as a dimension. */
+const counted = (service: string, name: string, logGroup: string, patterns: string[]): Count => ({
+  metric: { Namespace: `${namespace}/${service}`, MetricName: name, Dimensions: [] },
+  logGroup,
+  patterns,
+});
 
 /**
- * Fires when, for the calls of one minute, less than half as many outcomes were written in that minute and the next three:
- * a call may end in a later minute than it began, and what comes out of a log comes late.
+ * The lines that Lambda itself writes where an invocation did not come to its end. A failure that the function throws is
+ * none: Lambda may write "Status: error" for it, with the type Runtime.Unknown.
  */
-const withoutOutcome = (calls: Metric, outcomes: Metric): Alarm => ({
-  Metrics: [...byMinute('c', calls, 4), ...byMinute('o', outcomes, 4), result(`IF(c3 > 2 * (${sumOf('o', 4)}), 1, 0)`)],
-  EvaluationPeriods: ONCE,
-  DatapointsToAlarm: 1,
-  Threshold: 1,
-});
+const functionFailures = (service: string) =>
+  counted(service, 'FunctionFailures', 'GetLiveMigrationLogGroup', [
+    // It does not start. Lambda tries again where a start only takes too long.
+    '"INIT_REPORT" "Status: error"',
+    // It exits, or runs out of memory.
+    '"Error Type: Runtime." -"Runtime.Unknown"',
+    '"Status: timeout" -"INIT_REPORT"',
+    '?"Task timed out" ?"Error Type: Sandbox."',
+  ]);
+
+/** The calls that the API could not hand to the function, or whose answer it could not use. */
+const integrationFailures = (service: string, accessLog: string) =>
+  counted(service, 'IntegrationFailures', accessLog, ['{ ($.status >= 500) && ($.integrationError != "-") }']);
+
+/** Alarms that tell nobody, and the rule that makes one of them. */
+type Composite = { parts: Record<string, Alarm>; rule: (alarm: (part: string) => string) => string };
 
 /** For each alarm: when it fires, what is wrong, and what to do first. */
 const table = (
   own: ReturnType<typeof metricsOf>,
-  gateway: Api['gateway'],
+  counts: { ofFunction: Count; ofApi?: Count | undefined },
   hasTable: boolean,
-): Record<string, [Alarm, wrong: string, first: string]> => ({
+): Record<string, [Alarm | Composite, wrong: string, first: string]> => ({
   FunctionFails: [
-    withoutOutcome(ofFunction('Invocations'), own('Requests')),
-    'Lambda called the function, and the function did not finish: it does not start, runs out of memory, or runs into its time-out.',
+    atFirst(counts.ofFunction.metric),
+    'The function did not finish: it does not start, exits, runs out of memory, or runs into its time-out.',
     'Read the last lines of the log group of the function, and roll back if this began with a deployment.',
   ],
-  ...(gateway
+  ...(counts.ofApi
     ? {
         ApiFails: [
-          withoutOutcome(gateway.serverErrors, own('Requests', { door: gateway.door })),
-          'The API answers with 5xx, and the function wrote no outcome for these calls.',
-          'Look at integrationError in the access log of the API: the permission to invoke the function may be missing.',
+          atFirst(counts.ofApi.metric),
+          'The API could not call the function, or got no answer that it can use.',
+          'Read integrationError in the access log of the API: the permission to invoke the function may be missing.',
         ],
       }
     : {}),
-  NoAnswers: [
-    // Failures with no answer in the five minutes before and the three after them, in two minutes of the last 130. A wait
-    // asks again soon after a failure, and there may be one question an hour.
+  Unanswered: [
     {
-      Metrics: [
-        ...byMinute('u', own('Unanswered'), 4),
-        ...byMinute('a', own('Requests', { outcome: 'Answered' }), 9),
-        result(`IF(u3 > 0 AND ${sumOf('a', 9)} == 0, 1, 0)`),
-      ],
-      EvaluationPeriods: REPEATED,
-      DatapointsToAlarm: 2,
-      Threshold: 1,
+      parts: {
+        // A fault of two minutes is over by the fourth minute, also for a wait, which asks again after 10, 20 and 40 s.
+        UnansweredFourTimes: {
+          ...reaches(1, own('Unanswered'), 1),
+          EvaluationPeriods: REPEATED,
+          DatapointsToAlarm: 4,
+        },
+        UnansweredQuarter: holds(
+          'FILL(u, 0) > 0 AND 4 * FILL(u, 0) >= FILL(r, 0)',
+          { u: [own('Unanswered')], r: [own('Requests')] },
+          45,
+        ),
+        // There may be one question an hour.
+        UnansweredAll: {
+          ...holds(
+            'FILL(u, 0) > 0 AND FILL(u, 0) == FILL(r, 0)',
+            { u: [own('Unanswered')], r: [own('Requests')] },
+            REPEATED / 2,
+          ),
+          EvaluationPeriods: 2,
+        },
+      },
+      rule: (alarm) =>
+        `(${alarm('UnansweredFourTimes')} AND ${alarm('UnansweredQuarter')}) OR ${alarm('UnansweredAll')}`,
     },
-    'The function gets questions and answers none: Atlas or Secrets Manager is down or limits the rate, or the secrets of projects are denied.',
+    'Questions get no answers: Atlas or Secrets Manager is down or limits the rate, or the secrets of projects are denied.',
     'Look at the outcomes on the dashboard, and then at the status page of Atlas (https://status.mongodb.com) or at the route from the subnets to the internet.',
   ],
-  ManyUnanswered: [
-    // At more than a call a minute, one answer in each minute hides all failures from NoAnswers.
-    holds('FILL(u, 0) >= 20 AND 3 * FILL(u, 0) > FILL(r, 0)', { u: [own('Unanswered')], r: [own('Requests')] }, 15),
-    'More than a third of the questions of the last quarter of an hour were not answered.',
-    'Look at the outcomes on the dashboard, and at the detail in the log lines: one subnet may have no route to the internet, or one project no key.',
-  ],
-  CredentialsRejected: [
-    atFirst(own('Requests', { outcome: 'AtlasCredentialsRejected' })),
-    'Atlas refuses the key in the secret.',
-    'Create a new API key or service account in Atlas (Organization Member) and put it into the secret; the function reads it with the next refused call.',
-  ],
-  AccessDenied: [
-    atFirst(own('Requests', { outcome: 'AtlasAccessDenied' })),
-    'Atlas accepts the key, but the key may not see a project.',
-    'Read the detail in the log line: either the address that it names is missing in the access list of the key, or the key has no role in that organization or project.',
-  ],
-  SecretInvalid: [
-    atFirst(own('Requests', { outcome: 'SecretInvalid' })),
-    'The secret is missing or malformed, or may not be read.',
-    'Read the detail in the log line, and check atlasSecretId, kmsKeyArn and the JSON in the secret.',
-  ],
-  AtlasUnexpectedAnswer: [
-    atFirst(own('Requests', { outcome: 'AtlasUnexpectedAnswer' })),
-    'The function does not understand what Atlas answers.',
-    'Check atlasBaseUrl, or baseUrl in the secret; if it is right, read the detail in the log line: the API version may be gone, or Atlas has changed its answers.',
-  ],
-  InternalError: [
-    atFirst(own('Requests', { outcome: 'InternalError' })),
-    'The function had an unexpected error.',
-    'Read the name and the place of the error in the log line, and roll back if this began with a deployment.',
-  ],
-  RateLimited: [
-    holds(
-      'FILL(l, 0) >= 8 AND 4 * FILL(l, 0) > FILL(r, 0)',
-      { l: [own('Requests', { outcome: 'AtlasRateLimited' })], r: [own('Requests')] },
-      60,
-    ),
-    'Atlas has limited the rate of more than a quarter of the questions of the last hour.',
-    'Find the callers that ask most often (access log, field caller), and let them start one wait and listen on the bus.',
+  Errors: [
+    atFirst(own('Errors')),
+    'A question met a failure that only you can mend: the key, the secret, what Atlas answers, or an error of the function.',
+    'Read detail in the newest log line with the level ERROR: it says what to mend.',
   ],
   StaleSecret: [
     reaches(2, own('StaleSecret'), REPEATED),
@@ -181,17 +169,12 @@ const table = (
         ],
       }
     : {}),
-  Latency: [
-    holds(
-      'FILL(n, 0) >= 3 AND FILL(d, 0) >= 10000',
-      { n: [ofFunction('Duration'), 'SampleCount'], d: [ofFunction('Duration'), 'p50'] },
-      45,
-    ),
-    'Half of the answers take longer than 10 seconds.',
-    'Compare AtlasLatency and secretMs in the log lines; if both are short, give the function more memory.',
-  ],
   Throttles: [
-    atFirst(ofFunction('Throttles')),
+    atFirst({
+      Namespace: 'AWS/Lambda',
+      MetricName: 'Throttles',
+      Dimensions: [{ Name: 'FunctionName', Value: { Ref: 'GetLiveMigrationLambdaFunction' } }],
+    }),
     'Lambda throttled calls.',
     'Raise reservedConcurrency or the account limit of concurrent executions, or find the caller that asks too often (access log, field caller).',
   ],
@@ -209,7 +192,7 @@ const table = (
   WaitsWithoutAnswer: [
     atFirst(own('PollsWithoutAnswer')),
     'The polls of a wait have failed for an hour; the wait goes on by itself.',
-    'Read the outcomes in the log lines of the function: they say why.',
+    'If no other alarm is on, read the errors in the log group of the state machines: they may not be allowed to invoke the function.',
   ],
   LostRounds: [
     // The pauses between lost rounds grow to 90 minutes.
@@ -219,28 +202,75 @@ const table = (
   ],
 });
 
+/** One metric filter for each pattern of a metric. */
+const filters = ({ metric: { Namespace, MetricName }, logGroup, patterns }: Count): Record<string, Resource> =>
+  Object.fromEntries(
+    patterns.map((FilterPattern, index) => [
+      `${MetricName}Filter${index + 1}`,
+      {
+        Type: 'AWS::Logs::MetricFilter',
+        Properties: {
+          LogGroupName: { Ref: logGroup },
+          FilterPattern,
+          MetricTransformations: [{ MetricNamespace: Namespace, MetricName, MetricValue: '1', Unit: 'Count' }],
+        },
+      },
+    ]),
+  );
+
 /**
  * @param settings the parameters and names of the deployment
  * @param api the form of the API
  */
-export const alarms = ({ service, alarmTopicArn, runbookUrl, freshnessSeconds }: Settings, { gateway }: Api): Part => ({
-  Resources: Object.fromEntries(
-    Object.entries(table(metricsOf(service), gateway, Number(freshnessSeconds) > 0)).map(
-      ([name, [condition, wrong, first]]) => [
-        `${name}Alarm`,
-        {
-          Type: 'AWS::CloudWatch::Alarm',
-          Properties: {
-            AlarmName: `${service}-${name}`,
-            AlarmDescription: `${wrong} ${first} Runbook: ${runbookUrl || 'docs/operate.md'}, section ${name}.`,
-            ...condition,
-            ComparisonOperator: 'GreaterThanOrEqualToThreshold',
-            TreatMissingData: 'notBreaching',
-            AlarmActions: alarmTopicArn ? [alarmTopicArn] : [],
-            OKActions: alarmTopicArn ? [alarmTopicArn] : [],
+export const alarms = ({ service, alarmTopicArn, runbookUrl, freshnessSeconds }: Settings, { gateway }: Api): Part => {
+  const counts = {
+    ofFunction: functionFailures(service),
+    ofApi: gateway && integrationFailures(service, gateway.accessLog),
+  };
+  const actions = alarmTopicArn ? [alarmTopicArn] : [];
+  const nameOf = (name: string) => `${service}-${name}`;
+  const metricAlarm = (name: string, condition: Alarm, more: object): Resource => ({
+    Type: 'AWS::CloudWatch::Alarm',
+    Properties: {
+      AlarmName: nameOf(name),
+      ...condition,
+      ComparisonOperator: 'GreaterThanOrEqualToThreshold',
+      TreatMissingData: 'notBreaching',
+      ...more,
+    },
+  });
+
+  const resources = Object.entries(table(metricsOf(service), counts, Number(freshnessSeconds) > 0)).flatMap(
+    ([name, [condition, wrong, first]]): [string, Resource][] => {
+      const tells = {
+        AlarmDescription: `${wrong} ${first} Runbook: ${runbookUrl || 'docs/operate.md'}, section ${name}.`,
+        AlarmActions: actions,
+        OKActions: actions,
+      };
+      if (!('parts' in condition)) return [[`${name}Alarm`, metricAlarm(name, condition, tells)]];
+      const { parts, rule } = condition;
+      return [
+        ...Object.entries(parts).map(([part, alarm]): [string, Resource] => [
+          part,
+          metricAlarm(part, alarm, { AlarmDescription: `A part of ${nameOf(name)}.` }),
+        ]),
+        [
+          `${name}Alarm`,
+          {
+            Type: 'AWS::CloudWatch::CompositeAlarm',
+            // The rule names the parts, which CloudFormation does not see.
+            DependsOn: Object.keys(parts),
+            Properties: { AlarmName: nameOf(name), AlarmRule: rule((part) => `ALARM("${nameOf(part)}")`), ...tells },
           },
-        },
-      ],
-    ),
-  ),
-});
+        ],
+      ];
+    },
+  );
+  return {
+    Resources: {
+      ...filters(counts.ofFunction),
+      ...(counts.ofApi ? filters(counts.ofApi) : {}),
+      ...Object.fromEntries(resources),
+    },
+  };
+};

@@ -3,8 +3,8 @@
 import type { Metric, Part } from './cloudformation.ts';
 
 export type Api = {
-  /** Where there is a gateway: the door that it is to the function, and its metric of failed requests. */
-  gateway?: { door: string; serverErrors: Metric };
+  /** Where there is a gateway: the resource of its access log, and its metric of failed requests. */
+  gateway?: { accessLog: string; serverErrors: Metric };
   /** osls makes an HTTP API of these three; a REST API is a part of our own. */
   events: object[];
   httpApi?: object;

@@ -14,7 +14,7 @@ export const httpApi = ({
   tagList,
 }: Settings): Api => ({
   gateway: {
-    door: 'http-api',
+    accessLog: 'HttpApiLogGroup',
     serverErrors: {
       Namespace: 'AWS/ApiGateway',
       MetricName: '5xx',

@@ -97,7 +97,7 @@ export const restApi = (settings: Settings): Api => {
 
   return {
     gateway: {
-      door: 'rest-api',
+      accessLog: 'RestApiLogGroup',
       serverErrors: {
         Namespace: 'AWS/ApiGateway',
         MetricName: '5XXError',

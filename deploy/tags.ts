@@ -16,6 +16,7 @@ const untagged = [
   'AWS::ApiGateway::Deployment',
   // Only commercial regions take them; CloudFormation hands the tags of the stack on where it can.
   'AWS::CloudWatch::Dashboard',
+  'AWS::Logs::MetricFilter',
 ];
 
 /** Puts the tags on the other resources of a part. */

@@ -5,6 +5,7 @@ import { Ajv } from 'ajv';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { failureNames } from '../lib/core/failure.ts';
 import { migrationMetrics, serviceMetrics } from '../lib/lambda/invocation-line.ts';
+import type { Alarm, MetricFilter } from './support/cloudwatch.ts';
 import {
   allIsWell,
   ask,
@@ -27,7 +28,12 @@ beforeAll(async () => {
 });
 
 describe('metrics', () => {
-  type AlarmMetric = { Namespace: string; MetricName: string; Dimensions: { Name: string; Value: unknown }[] };
+  /** The alarms that tell of a change, and those that are only parts of one. */
+  const alarmsOf = (template: Template) => {
+    const all = [...ofType(template, 'AWS::CloudWatch::Alarm'), ...ofType(template, 'AWS::CloudWatch::CompositeAlarm')];
+    const tells = ({ Properties }: (typeof all)[number]) => 'AlarmActions' in Properties;
+    return { tell: all.filter(tells), parts: all.filter((alarm) => !tells(alarm)) };
+  };
   type Emf = {
     _aws: { CloudWatchMetrics: { Namespace: string; Dimensions: string[][]; Metrics: { Name: string }[] }[] };
   } & Json;
@@ -47,11 +53,16 @@ describe('metrics', () => {
     secretsManager.secrets[secretId] = JSON.stringify({ clientId: 'account', clientSecret: 'CLIENT-SECRET' });
     const withoutTable = { AWS_ENDPOINT_URL_DYNAMODB: 'http://127.0.0.1:9', ANSWER_TABLE: 'none' };
     await ask(await coldStart({ ...withoutTable, ANSWER_FRESHNESS_SECONDS: '5' }));
+    secretsManager.secrets[secretId] = '{}';
+    await ask(await coldStart());
     const lines = output.lines().filter((line) => '_aws' in line) as Emf[];
     // The state machines count for themselves.
     const counted = ['EventsRefused', 'RemindersRefused', 'PollsWithoutAnswer', 'LostRounds'];
     return new Set([
       ...counted.map((name) => `AtlasLiveMigration ${name} service`),
+      ...ofType(full, 'AWS::Logs::MetricFilter').flatMap(({ Properties }) =>
+        (Properties as MetricFilter).MetricTransformations.map((to) => `${to.MetricNamespace} ${to.MetricName}`),
+      ),
       ...lines.flatMap(({ _aws }) =>
         _aws.CloudWatchMetrics.flatMap(({ Namespace, Dimensions, Metrics }) =>
           Metrics.flatMap(({ Name }) => Dimensions.map((names) => [Namespace, Name, ...[...names].sort()].join(' '))),
@@ -160,11 +171,22 @@ describe('metrics', () => {
 
   test('each alarm looks at a metric that is really emitted, says what to do, and tells the topic', async () => {
     const known = await emitted();
-    const alarms = ofType(full, 'AWS::CloudWatch::Alarm');
-    expect(alarms.length).toBeGreaterThanOrEqual(7);
-    for (const { Properties } of alarms) {
-      const { Metrics, AlarmName, AlarmDescription, AlarmActions, OKActions, ...one } = Properties as AlarmMetric & {
-        Metrics?: { MetricStat?: { Metric: AlarmMetric } }[];
+    for (const { Properties } of ofType(full, 'AWS::CloudWatch::Alarm')) {
+      const looksAt = (Properties as Alarm).Metrics.flatMap(({ MetricStat }) => MetricStat?.Metric ?? []);
+      expect(looksAt.length).toBeGreaterThan(0);
+      for (const { Namespace, MetricName, Dimensions } of looksAt) {
+        if (Namespace.startsWith('AWS/')) continue;
+        expect(known).toContain([Namespace, MetricName, ...Dimensions.map(({ Name }) => Name).sort()].join(' '));
+        if (Namespace === 'AtlasLiveMigration')
+          expect(Dimensions).toContainEqual({ Name: 'service', Value: 'atlas-live-migration-dev' });
+        // A metric filter can't say it as a dimension.
+        else expect(Namespace).toBe('AtlasLiveMigration/atlas-live-migration-dev');
+      }
+    }
+    const { tell, parts } = alarmsOf(full);
+    expect(tell).toHaveLength(11);
+    for (const { Properties } of tell) {
+      const { AlarmName, AlarmDescription, AlarmActions, OKActions } = Properties as {
         AlarmName: string;
         AlarmDescription: string;
         AlarmActions: unknown;
@@ -177,14 +199,19 @@ describe('metrics', () => {
       // With the longest runbookUrl as well.
       expect(AlarmDescription.length - everything.runbookUrl.length + 500).toBeLessThanOrEqual(1024);
       expect([AlarmActions, OKActions]).toEqual(Array(2).fill([everything.alarmTopicArn]));
-      const looksAt = Metrics?.flatMap(({ MetricStat }) => MetricStat?.Metric ?? []) ?? [one];
-      expect(looksAt.length).toBeGreaterThan(0);
-      for (const { Namespace, MetricName, Dimensions } of looksAt) {
-        if (Namespace.startsWith('AWS/')) continue;
-        expect(known).toContain([Namespace, MetricName, ...Dimensions.map(({ Name }) => Name).sort()].join(' '));
-        expect(Dimensions).toContainEqual({ Name: 'service', Value: 'atlas-live-migration-dev' });
-      }
     }
+    expect(parts.length).toBeGreaterThan(0);
+    for (const { Properties } of parts) {
+      expect(Properties).not.toHaveProperty('OKActions');
+      expect(Properties['AlarmDescription']).toBe('A part of atlas-live-migration-dev-Unanswered.');
+    }
+  });
+
+  test('an alarm over others is made after them, and names each of them', () => {
+    const { DependsOn = [], Properties } = full.Resources['UnansweredAlarm'] ?? {};
+    expect(DependsOn).toHaveLength(3);
+    for (const id of DependsOn)
+      expect(Properties?.['AlarmRule']).toContain(`ALARM("${full.Resources[id]?.Properties['AlarmName']}")`);
   });
 
   test.each(['plain', 'full'])('the dashboard shows metrics that are really emitted: %s', async (which) => {
@@ -224,9 +251,9 @@ describe('metrics', () => {
   });
 
   test('without a topic, alarms only change their state, and name the runbook in this repository', () => {
-    const alarms = ofType(plain, 'AWS::CloudWatch::Alarm');
-    expect(alarms.length).toBeGreaterThanOrEqual(7);
-    for (const { Properties } of alarms) {
+    const { tell } = alarmsOf(plain);
+    expect(tell).toHaveLength(10);
+    for (const { Properties } of tell) {
       expect(Properties).toMatchObject({ AlarmActions: [], OKActions: [] });
       expect(Properties['AlarmDescription']).toContain('Runbook: docs/operate.md, section ');
     }

@@ -143,6 +143,17 @@ describe("CloudFormation's specification", () => {
   });
 });
 
+test('each metric filter reads a log group that the template has', () => {
+  for (const template of [plain, full]) {
+    const filters = ofType(template, 'AWS::Logs::MetricFilter');
+    expect(filters).toHaveLength(5);
+    for (const { Properties } of filters) {
+      const { Ref } = Properties['LogGroupName'] as { Ref: string };
+      expect(template.Resources[Ref]?.Type).toBe('AWS::Logs::LogGroup');
+    }
+  }
+});
+
 test('no null is in the template, which CloudFormation refuses anywhere', () => {
   expect([...nullsIn(plain, 'plain'), ...nullsIn(full, 'full')]).toEqual([]);
 });

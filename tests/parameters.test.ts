@@ -248,7 +248,7 @@ test('what is deployed follows from them', async () => {
     tracing: true,
   });
   expect(plain.tags).toEqual({});
-  expect(plain.alarms.Resources?.['LatencyAlarm']?.Properties).not.toHaveProperty('Tags');
+  expect(plain.alarms.Resources?.['ThrottlesAlarm']?.Properties).not.toHaveProperty('Tags');
   const full = await deploymentWith({ ...everything, tags });
   expect(full).toMatchObject({
     events: [{ httpApi: { authorizer: { name: 'jwt', scopes: ['migrations/read', 'admin'] } } }],
@@ -263,7 +263,7 @@ test('what is deployed follows from them', async () => {
     logRetentionInDays: 30,
     tracing: false,
   });
-  expect(full.alarms.Resources?.['LatencyAlarm']?.Properties['Tags']).toEqual(tagList);
+  expect(full.alarms.Resources?.['ThrottlesAlarm']?.Properties['Tags']).toEqual(tagList);
   const { api } = await deploymentWith({
     api: 'private',
     vpcEndpointIds: 'vpce-1,vpce-2',

@@ -165,19 +165,16 @@ describe('the REST API', () => {
   });
 });
 
-test('the alarms and the dashboard look at the API that exists', () => {
-  const alarm = (template: Template) => JSON.stringify(template.Resources['ApiFailsAlarm']?.Properties['Metrics']);
+test('the alarms and the dashboard look at the API and at the logs that exist', () => {
+  const logOf = (template: Template) =>
+    template.Resources['IntegrationFailuresFilter1']?.Properties['LogGroupName'] as { Ref: string } | undefined;
   const body = (template: Template) => JSON.stringify(only(template, 'AWS::CloudWatch::Dashboard')['DashboardBody']);
-  expect(alarm(plain)).toContain('"MetricName":"5xx","Dimensions":[{"Name":"ApiId","Value":{"Ref":"HttpApi"}}]');
-  expect(alarm(plain)).toContain('{"Name":"door","Value":"http-api"}');
+  expect(logOf(plain)).toEqual({ Ref: 'HttpApiLogGroup' });
   for (const template of [rest, privateApi]) {
-    expect(alarm(template)).toContain(
-      '"MetricName":"5XXError","Dimensions":[{"Name":"ApiName","Value":"atlas-live-migration-dev"},{"Name":"Stage","Value":"dev"}]',
-    );
-    expect(alarm(template)).toContain('{"Name":"door","Value":"rest-api"}');
+    expect(template.Resources[logOf(template)?.Ref ?? '']?.Type).toBe('AWS::Logs::LogGroup');
     expect(body(template)).toContain('5XXError');
   }
-  expect(none.Resources).not.toHaveProperty('ApiFailsAlarm');
+  for (const name of ['ApiFailsAlarm', 'IntegrationFailuresFilter1']) expect(none.Resources).not.toHaveProperty(name);
   expect(body(none)).not.toContain('ApiGateway');
 });
 

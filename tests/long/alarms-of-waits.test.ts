@@ -16,8 +16,8 @@ describe.each([60, 300, 1800, 3600])('a wait with a poll in %i s', (pollSeconds)
       { pollSeconds },
       hoursLong,
     );
-    expect(rung(changes)).toEqual(['NoAnswers', 'WaitsWithoutAnswer']);
-    expect(firstOf(changes) - QUIET_HOURS * 60).toBeLessThanOrEqual(Math.max(15, (2 * pollSeconds) / 60 + 15));
+    expect(rung(changes).sort()).toEqual(['Unanswered', 'WaitsWithoutAnswer']);
+    expect(firstOf(changes) - QUIET_HOURS * 60).toBeLessThanOrEqual(pollSeconds / 60 + 15);
     expect(changes).toHaveLength(2);
   });
 
@@ -118,6 +118,24 @@ describe.each([60, 300, 1800, 3600])('a wait with a poll in %i s', (pollSeconds)
     expect(
       await judgeWait({ atlas: () => says('WORKING', true), waits: 12 }, { pollSeconds }, pollSeconds < 1800 ? 5 : 30),
     ).toEqual([]);
+  });
+
+  test('is silent while Atlas is down for two minutes', async () => {
+    for (const seconds of [0, 55]) {
+      const begin = QUIET_HOURS + seconds / 3600;
+      const atlas: World['atlas'] = ({ hours }) =>
+        between(hours, begin, begin + 2 / 60) ? fails('AtlasUnavailable') : says('WORKING', false);
+      expect(await judgeWait({ atlas }, { pollSeconds }, hoursLong)).toEqual([]);
+    }
+  });
+
+  test('rings once when the bus refuses three times, and is silent when it refuses twice', async () => {
+    const bus =
+      (times: number): World['bus'] =>
+      ({ count }) =>
+        count <= times ? fails('EventBridge.FailedEntry') : undefined;
+    expect(await judgeWait({ atlas: working, bus: bus(3) }, { pollSeconds }, hoursLong)).toHaveLength(2);
+    expect(await judgeWait({ atlas: working, bus: bus(2) }, { pollSeconds }, hoursLong)).toEqual([]);
   });
 
   test('is silent when the bus refuses one event once', async () => {
