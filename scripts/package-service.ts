@@ -24,11 +24,13 @@ export function copyService(): string {
  * @returns the zip and the CloudFormation template
  * @throws what serverless printed, where it refuses
  */
-export async function packageService(parameters: Record<string, string> = {}) {
+export async function packageService(parameters: Record<string, string> = {}, stage = 'dev') {
   const folder = copyService();
   try {
     const args = Object.entries(parameters).flatMap(([name, value]) => ['--param', `${name}=${value}`]);
-    await promisify(execFile)(join(root, 'node_modules/.bin/serverless'), ['package', ...args], { cwd: folder });
+    await promisify(execFile)(join(root, 'node_modules/.bin/serverless'), ['package', '--stage', stage, ...args], {
+      cwd: folder,
+    });
     const read = (name: string) => readFileSync(join(folder, '.serverless', name));
     const template = JSON.parse(read('cloudformation-template-update-stack.json').toString()) as {
       Resources: Record<string, Resource>;

@@ -14,6 +14,7 @@ import { startEmbeddedDynamoDB } from '../embedded/dynamodb.ts';
 import { serve } from '../embedded/http-server.ts';
 import { runtimeIsBuilt, startRuntime } from '../embedded/lambda-runtime.ts';
 import { packageService, unpack } from '../scripts/package-service.ts';
+import { beyondLimits, limitsWithoutUse } from './support/aws-limits.ts';
 import {
   allIsWell,
   atlas,
@@ -156,6 +157,11 @@ test('each metric filter reads a log group that the template has', () => {
 
 test('no null is in the template, which CloudFormation refuses anywhere', () => {
   expect([...nullsIn(plain, 'plain'), ...nullsIn(full, 'full')]).toEqual([]);
+});
+
+test('the limits of AWS are kept, also by what osls makes', () => {
+  expect({ plain: beyondLimits(plain), full: beyondLimits(full) }).toEqual({ plain: [], full: [] });
+  expect(limitsWithoutUse([full]).filter((limit) => !limit.startsWith('AWS::ApiGateway::'))).toEqual([]);
 });
 
 describe('callers', () => {

@@ -6,8 +6,17 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { beforeAll, expect, onTestFinished, test } from 'vitest';
 import { copyService, packageService } from '../../scripts/package-service.ts';
+import { beyondLimits, boundToAPlace } from '../support/aws-limits.ts';
 import { readSpecification } from '../support/resource-specification.ts';
-import { callersOf, nullsIn, otherForms, partsOf, splitResources } from '../support/template.ts';
+import {
+  callersOf,
+  everything,
+  longestStage,
+  nullsIn,
+  otherForms,
+  partsOf,
+  splitResources,
+} from '../support/template.ts';
 
 const root = join(import.meta.dirname, '../..');
 
@@ -16,11 +25,16 @@ beforeAll(async () => {
   specification = await readSpecification();
 });
 
-test.each(Object.entries(otherForms))(
+test.each([
+  ['rest', otherForms.rest, 'dev'],
+  ['private', otherForms.private, longestStage],
+  ['none', otherForms.none, 'dev'],
+])(
   'CloudFormation takes the template of the form %s, in which our parts are as they are',
-  async (_, parameters) => {
-    const [{ template }, parts] = await Promise.all([packageService(parameters), partsOf(parameters)]);
+  async (_, parameters, stage) => {
+    const [{ template }, parts] = await Promise.all([packageService(parameters, stage), partsOf(parameters, stage)]);
     expect(specification.problemsOf(template)).toEqual([]);
+    expect(beyondLimits(template)).toEqual([]);
     expect(nullsIn(template)).toEqual([]);
     const { ours, added } = splitResources(template, parts);
     expect(ours).toEqual(parts.Resources);
@@ -67,4 +81,10 @@ test('a deployment without a region is refused', async () => {
   const serverless = join(root, 'node_modules/.bin/serverless');
   const said = await output(promisify(execFile)(serverless, ['deploy'], { cwd: root, env }));
   expect(said).toContain('Name the region: set AWS_REGION');
+});
+
+test('the limits of AWS are kept with everything, in the stage with the longest name', async () => {
+  const { template } = await packageService(everything, longestStage);
+  expect(beyondLimits(template)).toEqual([]);
+  expect(boundToAPlace(template, Object.values(everything))).toEqual([]);
 });
