@@ -4,6 +4,8 @@ import type { Resource } from '../../deploy/cloudformation.ts';
 import type { Json, Template } from './template.ts';
 
 const cloudWatch = 'https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference';
+const compositeAlarms = `${cloudWatch}/API_PutCompositeAlarm.html`;
+const filters = 'https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutMetricFilter.html';
 const cloudWatchQuotas = 'https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/cloudwatch_limits.html';
 const cloudFormationQuotas =
   'https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/cloudformation-limits.html';
@@ -74,7 +76,12 @@ const shareOfRange = ({ EvaluationPeriods, ...rest }: Json) => {
   return [(Number(EvaluationPeriods) * period) / (period < 3600 ? 86_400 : 604_800)];
 };
 
-const [alarm, dashboard] = ['AWS::CloudWatch::Alarm', 'AWS::CloudWatch::Dashboard'];
+const [alarm, composite, filter] = [
+  'AWS::CloudWatch::Alarm',
+  'AWS::CloudWatch::CompositeAlarm',
+  'AWS::Logs::MetricFilter',
+];
+const dashboard = 'AWS::CloudWatch::Dashboard';
 const [machine, table, role] = ['AWS::StepFunctions::StateMachine', 'AWS::DynamoDB::Table', 'AWS::IAM::Role'];
 const [group, lambdaFunction] = ['AWS::Logs::LogGroup', 'AWS::Lambda::Function'];
 const [rest, restStage] = ['AWS::ApiGateway::RestApi', 'AWS::ApiGateway::Stage'];
@@ -132,6 +139,25 @@ const ofResources: [type: string, what: string, measure: Measure, most: number, 
     1024,
     `${cloudWatch}/API_Dimension.html`,
   ],
+  [composite, 'characters in the name', ({ AlarmName }) => lengths(AlarmName), 255, compositeAlarms],
+  [
+    composite,
+    'characters in the description',
+    ({ AlarmDescription }) => lengths(AlarmDescription),
+    1024,
+    compositeAlarms,
+  ],
+  [composite, 'characters in the rule', ({ AlarmRule }) => lengths(AlarmRule), 10_240, compositeAlarms],
+  [
+    composite,
+    'alarms in the rule',
+    ({ AlarmRule }) => [String(AlarmRule).split('ALARM(').length - 1],
+    100,
+    compositeAlarms,
+  ],
+  [composite, 'actions', ({ AlarmActions, OKActions }) => [AlarmActions, OKActions].flatMap(items), 5, compositeAlarms],
+  [filter, 'characters in the pattern', ({ FilterPattern }) => lengths(FilterPattern), 1024, filters],
+  [filter, 'transformations', ({ MetricTransformations }) => items(MetricTransformations), 1, filters],
   [
     dashboard,
     'characters in the name',
@@ -291,6 +317,7 @@ export function beyondLimits(raw: Template): string[] {
 /** The property that names a resource of a type, and where that name is unique. */
 const names: Record<string, [property: string, within: 'region' | 'account']> = {
   [alarm]: ['AlarmName', 'region'],
+  [composite]: ['AlarmName', 'region'],
   [dashboard]: ['DashboardName', 'account'],
   [machine]: ['StateMachineName', 'region'],
   [table]: ['TableName', 'region'],
@@ -307,7 +334,9 @@ export const namesOf = (template: Template, region: string): [name: string, id: 
   Object.entries(resolved(template, region).Resources).flatMap(([id, { Type, Properties }]) => {
     const [property = '', within] = names[Type] ?? [];
     const place = within === 'account' ? 'the account' : region;
-    return textOf(Properties[property]).map((name): [string, string] => [`${Type} ${name} in ${place}`, id]);
+    // Alarms of both kinds share their names.
+    const kind = Type === composite ? alarm : Type;
+    return textOf(Properties[property]).map((name): [string, string] => [`${kind} ${name} in ${place}`, id]);
   });
 
 /** Service principals that every partition knows under this name. */
