@@ -68,10 +68,22 @@ describe('an internal app that signs', () => {
     await expect(getLiveMigration(url, 'us-east-1', groupId, liveMigrationId)).rejects.toMatchObject({ name, message });
   });
 
-  test('with curl, gets the document', async () => {
+  const readme = readFileSync(new URL('../README.md', import.meta.url), 'utf8');
+  const [, ofReadme = ''] = /```sh\n(curl --aws-sigv4.*?)```/s.exec(readme) ?? [];
+  const curls = {
+    'docs/callers.md': read('ask-over-https.sh'),
+    'README.md': ofReadme.replace(/"https:\/\/.*?amazonaws\.com/, '"$API_URL'),
+  };
+  // curl signs a header that has no value, and does not send it.
+  test.each(
+    Object.entries(curls).flatMap(([document, command]) =>
+      ['A-SESSION-TOKEN', ''].map((token) => [document, token, command]),
+    ),
+  )('with the curl of %s, gets the document (session token "%s")', async (_, token, command = '') => {
     const { url, signatures } = await startGateway({ status: 200, body: document });
-    const { stdout } = await promisify(execFile)('sh', ['-c', read('ask-over-https.sh')], {
-      env: { ...process.env, API_URL: url, GROUP_ID: groupId, LIVE_MIGRATION_ID: liveMigrationId },
+    const environment = { API_URL: url, GROUP_ID: groupId, LIVE_MIGRATION_ID: liveMigrationId };
+    const { stdout } = await promisify(execFile)('sh', ['-c', command], {
+      env: { ...process.env, ...environment, AWS_SESSION_TOKEN: token },
     });
     expect(JSON.parse(stdout)).toEqual(document);
     expect(signatures).toHaveLength(1);
