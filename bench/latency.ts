@@ -2,6 +2,7 @@
 
 import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import type { Server } from 'node:http';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -31,12 +32,12 @@ export async function startDistantTls() {
     /** The file for NODE_EXTRA_CA_CERTS. */
     certificate,
     /**
-     * @param port where the plain server listens
+     * @param plain the server before which it stands
      * @param oneWayMs milliseconds that each byte takes on its way, in each direction, the TLS handshake's included
      * @returns the origin of the HTTPS server
      */
-    async before(port: number, oneWayMs: number): Promise<string> {
-      const near = await serveTls(made, port);
+    async before(plain: { server: Server }, oneWayMs: number): Promise<string> {
+      const near = await serveTls(made, plain);
 
       const far = createServer((client) => {
         const server = connect(near.port, 'localhost');

@@ -97,9 +97,9 @@ async function time() {
   const far: Figure[] = [];
   if (distant) {
     const environment = {
-      ATLAS_BASE_URL: `${await distant.before(upstream.ports.atlas, ATLAS_ROUND_TRIP_MS / 2)}/api/atlas/v1.0`,
+      ATLAS_BASE_URL: `${await distant.before(upstream.atlas, ATLAS_ROUND_TRIP_MS / 2)}/api/atlas/v1.0`,
       AWS_ENDPOINT_URL_SECRETS_MANAGER: await distant.before(
-        upstream.ports.secretsManager,
+        upstream.secretsManager,
         SECRETS_MANAGER_ROUND_TRIP_MS / 2,
       ),
       NODE_EXTRA_CA_CERTS: distant.certificate,

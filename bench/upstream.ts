@@ -9,8 +9,6 @@ const [groupId, liveMigrationId] = [demoGroupId, demoIds.completes];
 const [publicKey, privateKey] = ['kqzjwxyv', '0a1b2c3d-PRIVATE-KEY-4e5f'];
 const secretId = 'atlas/bench';
 
-const portOf = (origin: string) => Number(new URL(origin).port);
-
 /** What the servers saw. */
 export type Traffic = {
   atlasRequests: number;
@@ -47,7 +45,6 @@ export async function startUpstream() {
   return {
     atlas,
     secretsManager,
-    ports: { atlas: portOf(atlas.origin), secretsManager: portOf(secretsManager.origin) },
     /** The variables of a function that asks here. */
     environment: {
       ATLAS_SECRET_ID: secretId,

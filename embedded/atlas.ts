@@ -46,7 +46,7 @@ const notAuthorized = {
 
 const path = /^\/api\/atlas\/(v1\.0|v2)\/groups\/([^/]+)\/liveMigrations\/([^/]+)$/;
 
-export async function startEmbeddedAtlas({ projects = {} as Projects, port = 0 } = {}) {
+export async function startEmbeddedAtlas({ projects = {} as Projects } = {}) {
   const firstAsked = new Map<string, number>();
   const tokens = new Map<string, number>();
   const sockets = new Set<Socket>();
@@ -87,14 +87,11 @@ export async function startEmbeddedAtlas({ projects = {} as Projects, port = 0 }
       atlas.counters = { requests: 0, connections: 0, challenges: 0, authenticated: 0, tokens: 0 };
       for (const memory of [firstAsked, tokens]) memory.clear();
     },
-    baseUrl: '',
-    origin: '',
     /** Passes every open connection to `take`. */
     eachConnection(take: (socket: Socket) => void) {
       for (const socket of sockets) take(socket);
     },
-    closeConnections: () => server.server.closeAllConnections(),
-    close: () => server.close(),
+    closeConnections: () => served.server.closeAllConnections(),
   };
   const { keys, serviceAccounts, tokenLifeSeconds, challenge, nonceRules, reply, intercept } = atlas;
   const fresh = { keys, serviceAccounts, tokenLifeSeconds, projects, challenge, nonceRules, reply, intercept };
@@ -126,7 +123,8 @@ export async function startEmbeddedAtlas({ projects = {} as Projects, port = 0 }
   };
 
   const grantToken = async (request: IncomingMessage, response: ServerResponse) => {
-    const form = await readBody(request);
+    const form = await readBody(request, response);
+    if (form === undefined) return;
     const [id = '', secret] = Buffer.from(request.headers.authorization?.replace(/^Basic /, '') ?? '', 'base64')
       .toString()
       .split(':');
@@ -182,11 +180,8 @@ export async function startEmbeddedAtlas({ projects = {} as Projects, port = 0 }
     };
   };
 
-  const answer = (request: IncomingMessage, response: ServerResponse) => {
-    if (request.url === '/api/oauth/token') {
-      void grantToken(request, response);
-      return;
-    }
+  const answer = async (request: IncomingMessage, response: ServerResponse) => {
+    if (request.url === '/api/oauth/token') return grantToken(request, response);
     const { pathname, searchParams } = new URL(request.url ?? '', 'http://atlas');
     const [, version = '', groupId = '', id = ''] = path.exec(pathname) ?? [];
     if (!version) {
@@ -208,21 +203,19 @@ export async function startEmbeddedAtlas({ projects = {} as Projects, port = 0 }
     send(response, enveloped, searchParams.get('pretty') === 'true');
   };
 
-  const server = await serve((request, response) => {
+  const served = await serve((request, response) => {
     // Not Atlas's own: it tells what Atlas saw.
     if (request.url === '/counters') return send(response, { status: 200, body: atlas.counters });
     atlas.counters.requests += 1;
-    if (!atlas.intercept?.(request, response)) answer(request, response);
-  }, port);
-  server.server.on('connection', (socket: Socket) => {
+    return atlas.intercept?.(request, response) || answer(request, response);
+  });
+  served.server.on('connection', (socket: Socket) => {
     atlas.counters.connections += 1;
     sockets.add(socket);
     socket.on('close', () => sockets.delete(socket));
   });
 
-  atlas.origin = server.origin;
-  atlas.baseUrl = `${server.origin}/api/atlas/v1.0`;
-  return atlas;
+  return Object.assign(atlas, served, { baseUrl: `${served.origin}/api/atlas/v1.0` });
 }
 
 export type EmbeddedAtlas = Awaited<ReturnType<typeof startEmbeddedAtlas>>;

@@ -1,9 +1,9 @@
 /** DynamoDB for the local run and the tests: dynalite, with the table of shared answers in it. */
 
-import { once } from 'node:events';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { Readable } from 'node:stream';
 import { CreateTableCommand, DynamoDBClient, ScanCommand } from '@aws-sdk/client-dynamodb';
+import { type Door, readBody, serve } from './http-server.ts';
 
 /** As the deployment makes it. */
 const schema = {
@@ -12,29 +12,31 @@ const schema = {
   BillingMode: 'PAY_PER_REQUEST' as const,
 };
 
-type Listener = (request: IncomingMessage, response: ServerResponse) => void;
+type Listener = (request: object, response: ServerResponse) => void;
 
-/** @param table by default the one that is deployed in the stage dev */
-export async function startEmbeddedDynamoDB(table = 'atlas-live-migration-dev-answers') {
+export async function startEmbeddedDynamoDB(door: Door = {}) {
+  // The one that is deployed in the stage dev.
+  const table = 'atlas-live-migration-dev-answers';
   const { default: dynalite } = (await import('dynalite' as string)) as { default: (options: object) => Server };
-  const server = dynalite({ createTableMs: 0 });
-  const [listener] = server.listeners('request') as [Listener];
-  server.removeAllListeners('request').on('request', (request, response) => {
+  const [listener] = dynalite({ createTableMs: 0 }).listeners('request') as [Listener];
+  const served = await serve(async (request, response) => {
     dynamoDB.counters.requests += 1;
-    if (!dynamoDB.intercept?.(request, response)) listener(request, response);
-  });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    if (dynamoDB.intercept?.(request, response)) return;
+    const body = await readBody(request, response);
+    if (body === undefined) return;
+    // Of a client that goes away while dynalite reads, dynalite ends the process.
+    const { method, url, headers } = request;
+    listener(Object.assign(Readable.from(body ? [Buffer.from(body)] : []), { method, url, headers }), response);
+  }, door);
   const client = new DynamoDBClient({
-    endpoint: origin,
+    endpoint: served.url,
     region: 'us-east-1',
     credentials: { accessKeyId: 'embedded', secretAccessKey: 'embedded' },
   });
 
   const dynamoDB = {
+    ...served,
     table,
-    origin,
     /** Takes a request over before anything else happens; says whether it did. */
     intercept: undefined as ((request: IncomingMessage, response: ServerResponse) => boolean) | undefined,
     counters: { requests: 0 },
@@ -44,9 +46,7 @@ export async function startEmbeddedDynamoDB(table = 'atlas-live-migration-dev-an
     items: async (name = table) => (await client.send(new ScanCommand({ TableName: name }))).Items ?? [],
     close: async () => {
       client.destroy();
-      server.closeAllConnections();
-      server.close();
-      await once(server, 'close');
+      await served.close();
     },
   };
   await dynamoDB.createTable();

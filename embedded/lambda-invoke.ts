@@ -89,7 +89,8 @@ export async function startInvokeEndpoint(handler: LambdaHandler, port = 0) {
     const send = (status: number, body: unknown, headers = {}) =>
       response.writeHead(status, { 'content-type': 'application/json', ...headers }).end(JSON.stringify(body ?? null));
 
-    const payload = await readBody(request);
+    const payload = await readBody(request, response);
+    if (payload === undefined) return undefined;
     const name = nameOf(request.url ?? '');
     if (request.method !== 'POST' || !names.test(name)) {
       return send(
@@ -133,5 +134,5 @@ export async function startInvokeEndpoint(handler: LambdaHandler, port = 0) {
       ...(isTail && { 'x-amz-log-result': tailOf(lines, context, performance.now() - startedAt) }),
     });
   };
-  return serve((request, response) => void invoke(request, response).catch(() => response.destroy()), port);
+  return serve(invoke, { port });
 }

@@ -54,7 +54,7 @@ export async function startRuntime(taskRoot: string, handler: string, environmen
       hand();
       return;
     }
-    const body = JSON.parse((await readBody(request)) ?? 'null');
+    const body = JSON.parse((await readBody(request, response)) ?? 'null');
     response.writeHead(202).end('{}');
     if (action === 'init') initError = body;
     else waiting.get(outcome ? id : '')?.(outcome === 'error' ? { error: body } : { value: body });

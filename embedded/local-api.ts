@@ -116,16 +116,30 @@ const createReference = (isEmbedded: boolean) => {
   };
 };
 
+/** serverless-offline sends some CORS header or other with every answer. */
+function dropCorsHeaders(response: ServerResponse) {
+  const { setHeader } = response;
+  response.setHeader = (name, value) =>
+    /^access-control-/i.test(name) ? response : setHeader.call(response, name, value);
+}
+
 /**
  * @param port where it listens
  * @param offline the server of serverless-offline
+ * @param origins other origins whose pages may ask, which is what serverless-offline was told as well
  */
-export function startLocalApi(port: number, offline: Server, { isEmbedded }: { isEmbedded: boolean }) {
+export function startLocalApi(
+  port: number,
+  offline: Server,
+  { isEmbedded, origins }: { isEmbedded: boolean; origins: string[] },
+) {
   const reference = createReference(isEmbedded);
   const answer = async (request: IncomingMessage, response: ServerResponse) => {
     const [path = ''] = request.url?.split('?') ?? [];
     const isRead = request.method === 'GET' || request.method === 'HEAD';
-    if (!isRead || !(await reference(path, response))) offline.emit('request', request, response);
+    if (isRead && (await reference(path, response))) return;
+    if (!request.headers.origin) dropCorsHeaders(response);
+    offline.emit('request', request, response);
   };
-  return serve((request, response) => void answer(request, response).catch(() => response.destroy()), port);
+  return serve(answer, { port, origins });
 }

@@ -5,9 +5,9 @@
 
 import { once } from 'node:events';
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { readBody, serve } from './http-server.ts';
+import { type Door, readBody, serve } from './http-server.ts';
 
-export async function startEmbeddedSecretsManager(port = 0) {
+export async function startEmbeddedSecretsManager(door: Door = {}) {
   const secretsManager = {
     /** Secrets by name or ARN: a string, bytes for a binary one, or the error that answers its reads. */
     secrets: {} as Record<string, string | Buffer | { status: number; name: string }>,
@@ -21,10 +21,8 @@ export async function startEmbeddedSecretsManager(port = 0) {
     reset() {
       Object.assign(secretsManager, { secrets: {}, error: undefined, intercept: undefined, counters: { reads: 0 } });
     },
-    origin: '',
     /** Resolves when the next read arrives, or nobody waits for it any more. */
-    nextRead: (signal: AbortSignal) => once(server.server, 'request', { signal }).catch(() => undefined),
-    close: () => server.close(),
+    nextRead: (signal: AbortSignal) => once(served.server, 'request', { signal }).catch(() => undefined),
   };
 
   const answer = async (request: IncomingMessage, response: ServerResponse) => {
@@ -33,12 +31,12 @@ export async function startEmbeddedSecretsManager(port = 0) {
     const refuse = (status: number, name: string, message = `${name} was made up here.`) =>
       send(status, { __type: name, message });
 
-    const text = await readBody(request);
+    const text = await readBody(request, response);
     if (text === undefined) return undefined;
-    const { SecretId: id } = JSON.parse(text) as { SecretId: string };
     const { authorization, 'x-amz-target': target } = request.headers;
     if (target !== 'secretsmanager.GetSecretValue') return refuse(400, 'UnknownOperationException');
     if (!authorization?.startsWith('AWS4-HMAC-SHA256 ')) return refuse(400, 'MissingAuthenticationTokenException');
+    const { SecretId: id } = JSON.parse(text) as { SecretId: string };
     const { error } = secretsManager;
     if (error) return refuse(error.status, error.name, error.message);
     const secret = secretsManager.secrets[id];
@@ -53,12 +51,11 @@ export async function startEmbeddedSecretsManager(port = 0) {
     });
   };
 
-  const server = await serve((request, response) => {
+  const served = await serve((request, response) => {
     secretsManager.counters.reads += 1;
-    if (!secretsManager.intercept?.(request, response)) void answer(request, response);
-  }, port);
-  secretsManager.origin = server.origin;
-  return secretsManager;
+    return secretsManager.intercept?.(request, response) || answer(request, response);
+  }, door);
+  return Object.assign(secretsManager, served);
 }
 
 export type EmbeddedSecretsManager = Awaited<ReturnType<typeof startEmbeddedSecretsManager>>;

@@ -3,10 +3,10 @@
 import { execFile } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { type AddressInfo, connect } from 'node:net';
+import type { Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { pipeline } from 'node:stream';
 import { createServer } from 'node:tls';
 import { promisify } from 'node:util';
 
@@ -33,12 +33,9 @@ export async function makeCertificate(names: string[]): Promise<Certificate | un
   }
 }
 
-/** Decrypts what comes in, and hands it to the server on that port of this machine. */
-export async function serveTls({ key, cert }: Certificate, plainPort: number) {
-  const server = createServer({ key, cert }, (socket) => {
-    const plain = connect(plainPort, '127.0.0.1').setNoDelay();
-    pipeline(socket, plain, socket, () => undefined);
-  });
+/** Decrypts what comes in, and hands it to the plain server. */
+export async function serveTls({ key, cert }: Certificate, plain: { server: Server }) {
+  const server = createServer({ key, cert, noDelay: true }, (socket) => plain.server.emit('connection', socket));
   server.listen(0, 'localhost');
   await once(server, 'listening');
   return { port: (server.address() as AddressInfo).port, close: () => server.close() };

@@ -253,7 +253,7 @@ const offline = await startOffline();
 
 const { handler } = await import('../functions/get-live-migration.ts');
 const invoke = await startInvokeEndpoint(handler, lambdaPort);
-const { origin: http } = await startLocalApi(port, offline, { isEmbedded: !realSecret });
+const { origin: http } = await startLocalApi(port, offline, { isEmbedded: !realSecret, origins: [] });
 console.log = log;
 
 console.log(`

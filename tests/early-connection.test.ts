@@ -22,7 +22,6 @@ import {
 } from './support/harness.ts';
 
 const certificate = await makeCertificate(['DNS:localhost']);
-const portOf = (origin: string) => Number(new URL(origin).port);
 
 /** A reset closes it as well. */
 const closing = (socket: Socket) => new Promise((resolve) => socket.once('close', resolve));
@@ -30,7 +29,7 @@ const closing = (socket: Socket) => new Promise((resolve) => socket.once('close'
 /** A way to the embedded Atlas, TLS included, that sees each connection and can be told what to do with it. */
 async function startWay() {
   if (!certificate) throw new Error('there is no openssl');
-  const near = await serveTls(certificate, portOf(atlas.origin));
+  const near = await serveTls(certificate, atlas);
   const connections: Socket[] = [];
   let seen = Promise.withResolvers<Socket>();
   const way = {

@@ -1,10 +1,12 @@
 /** The local Invoke API, as the AWS SDK for another Lambda uses it. */
 
+import { connect } from 'node:net';
+import { text } from 'node:stream/consumers';
 import { InvokeCommand, type InvokeCommandInput, LambdaClient } from '@aws-sdk/client-lambda';
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
-import type { Served } from '../embedded/http-server.ts';
+import { maxBodyBytes, type Served } from '../embedded/http-server.ts';
 import { startInvokeEndpoint } from '../embedded/lambda-invoke.ts';
-import { allIsWell, atlas, coldStart, document, groupId, liveMigrationId } from './support/harness.ts';
+import { allIsWell, atlas, coldStart, document, groupId, liveMigrationId, secretsManager } from './support/harness.ts';
 
 let endpoint: Served;
 beforeAll(async () => {
@@ -101,6 +103,49 @@ describe('the function is found by', () => {
   test.each(['forgetLiveMigration', 'getLiveMigrations'])('but not by %s', async (FunctionName) => {
     await expect(invoke({ FunctionName })).rejects.toMatchObject({ name: 'ResourceNotFoundException' });
   });
+});
+
+describe('a body', () => {
+  /** Sent in these parts; nothing says how long it will be. */
+  const post = (origin: string, parts: Buffer[]) =>
+    fetch(`${origin}/2015-03-31/functions/getLiveMigration/invocations`, {
+      method: 'POST',
+      body: ReadableStream.from(parts),
+      duplex: 'half',
+    });
+  const blanks = Buffer.alloc(maxBodyBytes, ' ');
+
+  test('longer than Lambda takes it is refused', async () => {
+    const answer = await post(endpoint.origin, [blanks, Buffer.from('{}')]);
+    expect(answer.status).toBe(413);
+    expect(await answer.json()).toEqual({ message: 'The body of a request may have 6291456 bytes at most.' });
+    // Blanks alone are no JSON.
+    expect((await post(endpoint.origin, [blanks])).status).toBe(400);
+  });
+
+  test('may come in parts that divide a character', async () => {
+    const echo = await startInvokeEndpoint(async (event) => event);
+    const body = Buffer.from('"é"');
+    const answer = await post(echo.origin, [body.subarray(0, 2), body.subarray(2)]);
+    expect(await answer.json()).toBe('é');
+    await echo.close();
+  });
+});
+
+test.each([
+  ['Secrets Manager', () => secretsManager, 'GET / HTTP/1.1', 'UnknownOperationException'],
+  [
+    'Secrets Manager',
+    () => secretsManager,
+    'POST / HTTP/1.1\r\nx-amz-target: secretsmanager.GetSecretValue\r\nauthorization: AWS4-HMAC-SHA256 x',
+    'could not be answered',
+  ],
+  ['Atlas', () => atlas, 'GET // HTTP/1.1', 'could not be answered'],
+])('the embedded %s answers what it cannot read', async (_, service, head, words) => {
+  const { host, port } = new URL(service().origin);
+  const socket = connect(Number(port), '127.0.0.1');
+  socket.end(`${head}\r\nhost: ${host}\r\nconnection: close\r\n\r\n`);
+  expect(await text(socket)).toMatch(new RegExp(`^HTTP/1.1 400 .*${words}`, 's'));
 });
 
 test('DryRun does not call the function, and Event does not wait for it', async () => {

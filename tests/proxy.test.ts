@@ -29,16 +29,15 @@ describe.skipIf(!certificate)('through a proxy', () => {
   const own = tls.getCACertificates();
   const routes: Record<string, number> = {};
   const servers: { close(): unknown }[] = [];
-  const portOf = (origin: string) => Number(new URL(origin).port);
 
   beforeAll(async () => {
     if (!certificate) return;
     tls.setDefaultCACertificates([...own, certificate.cert.toString()]);
-    for (const [host, { origin }] of [
+    for (const [host, plain] of [
       [atlasHost, atlas],
       [secretsHost, secretsManager],
     ] as const) {
-      const server = await serveTls(certificate, portOf(origin));
+      const server = await serveTls(certificate, plain);
       servers.push(server);
       routes[`${host}:443`] = server.port;
     }
@@ -80,7 +79,7 @@ describe.skipIf(!certificate)('through a proxy', () => {
     const dynamoDB = await startEmbeddedDynamoDB();
     onTestFinished(dynamoDB.close);
     if (!certificate) throw new Error('There is no certificate.');
-    const server = await serveTls(certificate, portOf(dynamoDB.origin));
+    const server = await serveTls(certificate, dynamoDB);
     onTestFinished(() => void server.close());
     const proxy = await startProxy(undefined, { ...routes, [`${tableHost}:443`]: server.port });
     const handler = await coldStart({

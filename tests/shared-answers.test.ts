@@ -1,6 +1,8 @@
 /** Shared answers: one execution environment asks Atlas, all callers get what it got, and no failure of the table fails a question. */
 
+import { once } from 'node:events';
 import type { IncomingMessage } from 'node:http';
+import { connect } from 'node:net';
 import { DeleteTableCommand, UpdateItemCommand } from '@aws-sdk/client-dynamodb';
 import { afterAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { FailureName } from '#contract';
@@ -787,4 +789,16 @@ test('how long Atlas is away is shared as well', async () => {
     expect(http).toMatchObject({ statusCode: 503, headers: { 'retry-after': '120' } });
   }
   expect(atlas.counters.authenticated).toBe(1);
+});
+
+test('a client that goes away in the middle of its request does not end the embedded DynamoDB', async () => {
+  const { host, port } = new URL(dynamoDB.origin);
+  const socket = connect(Number(port), '127.0.0.1');
+  const arrived = once(dynamoDB.server, 'request');
+  socket.write(`POST / HTTP/1.1\r\nhost: ${host}\r\ncontent-length: 2\r\n\r\n{`);
+  const [request] = await arrived;
+  const gone = new Promise((resolve) => request.on('close', resolve));
+  socket.resetAndDestroy();
+  await gone;
+  expect(await dynamoDB.items(table)).toEqual([]);
 });

@@ -114,7 +114,7 @@ test('odd requests do not end the invoke endpoint', async () => {
   expect((await invoke('%zz')).status).toBe(404);
   const odd = connect(Number(new URL(running.invoke).port), '127.0.0.1');
   await once(odd, 'connect');
-  odd.end('GET // HTTP/1.1\r\nhost: x\r\n\r\n');
+  odd.end(`GET // HTTP/1.1\r\nhost: ${new URL(running.invoke).host}\r\n\r\n`);
   expect(String((await once(odd, 'data'))[0])).toContain('404 Not Found');
   expect((await invoke('forgetLiveMigration')).status).toBe(404);
   expect((await invoke('atlas-live-migration-dev-getLiveMigration%3Alive')).status).toBe(200);
@@ -133,7 +133,7 @@ test('the local HTTP API differs from API Gateway as docs/callers.md says', asyn
     slash: await statusOf(`${url}/`),
     POST: await statusOf(url, { method: 'POST' }),
     unknown: await statusOf(new URL('/nothing', url).href),
-  }).toEqual({ signature: 200, HEAD: 200, OPTIONS: 404, preflight: 200, slash: 200, POST: 404, unknown: 404 });
+  }).toEqual({ signature: 200, HEAD: 200, OPTIONS: 404, preflight: 403, slash: 200, POST: 404, unknown: 404 });
   expect((await fetch(url)).headers.get('content-type')).toBe('application/json; charset=utf-8');
   expect(await (await fetch(new URL('/nothing', url))).json()).toMatchObject({
     error: 'Serverless-offline: route not found.',
