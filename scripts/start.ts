@@ -1,6 +1,7 @@
 /** `npm start`: the whole product on this machine, with an embedded Atlas and Secrets Manager unless told otherwise. */
 
-import { subscribe } from 'node:diagnostics_channel';
+import { randomBytes } from 'node:crypto';
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { once } from 'node:events';
 import type { Server } from 'node:http';
 import { createServer } from 'node:net';
@@ -22,6 +23,7 @@ const usage = `Usage: npm start -- [options]
   --lambda-port N  port of the Lambda invoke endpoint (default 3002; 0 for a free one)
   --challenge NAME how the embedded Atlas challenges: ${Object.keys(challengeForms).join(' | ')}
   --freshness N    share answers for N seconds (0 to 60), in an embedded DynamoDB
+  --cors-origins O origins whose web pages may ask the HTTP API, comma-separated, such as http://localhost:5173
 If ATLAS_SECRET_ID is set, the function uses the real Secrets Manager and the real Atlas, and needs AWS credentials.`;
 
 const options = {
@@ -29,6 +31,7 @@ const options = {
   'lambda-port': { type: 'string', default: '3002' },
   challenge: { type: 'string', default: 'atlas' },
   freshness: { type: 'string', default: '0' },
+  'cors-origins': { type: 'string', default: '' },
 } as const;
 
 function stop(message: string): never {
@@ -73,14 +76,25 @@ async function mustBeFree(ports: Record<'port' | 'lambda-port', number>, otherAr
   if (problems.length > 0) stop(`${problems.join(' ')} This command would work: ${command.join(' ')}`);
 }
 
-/** @returns the server of serverless-offline's HTTP API, when it listens */
+/**
+ * serverless-offline opens a port for its HTTP API, whose requests come from the local API instead, and one for an invoke
+ * endpoint that isn't ours. Both are closed before the first connection: they know nothing of our door.
+ *
+ * @returns the server of the HTTP API
+ */
 async function startOffline(): Promise<Server> {
   const listening = new Promise<Server>((resolve) => {
     const servers: Server[] = [];
-    subscribe('tracing:net.server.listen:asyncEnd', (message) => {
-      servers.push((message as { server: Server }).server);
+    const channel = 'tracing:net.server.listen:asyncEnd';
+    subscribe(channel, function close(message) {
+      const { server } = message as { server: Server };
+      servers.push(server);
+      // After those who wait for it to listen.
+      server.once('listening', () => server.close());
       // The first one is its own invoke endpoint.
-      if (servers[1]) resolve(servers[1]);
+      if (!servers[1]) return;
+      unsubscribe(channel, close);
+      resolve(servers[1]);
     });
   });
   // Where it can't start, it has said why and set the exit code.
@@ -88,6 +102,12 @@ async function startOffline(): Promise<Server> {
   await import('serverless/bin/serverless.js' as string);
   return listening.finally(() => clearInterval(watch));
 }
+
+/**
+ * What only this run knows, in the endpoints that the function asks and in its Atlas key. AWS credentials would not do: with a
+ * real secret, they are the user's.
+ */
+const secret = randomBytes(16).toString('hex');
 
 /** Nothing of the machine's AWS set-up may reach the function: no variable, no configuration file, no proxy. */
 function forgetAwsSetUp() {
@@ -99,11 +119,11 @@ function forgetAwsSetUp() {
 
 /** Starts the table of shared answers and points the function's environment at it. */
 async function embedTable(freshness: number): Promise<string> {
-  const { origin, table } = await startEmbeddedDynamoDB();
+  const { origin, url, table } = await startEmbeddedDynamoDB({ secret });
   Object.assign(process.env, {
     ANSWER_FRESHNESS_SECONDS: String(freshness),
     ANSWER_TABLE: table,
-    AWS_ENDPOINT_URL_DYNAMODB: origin,
+    AWS_ENDPOINT_URL_DYNAMODB: url,
   });
   return `  embedded DynamoDB         ${origin} (answers are shared for ${freshness} s)`;
 }
@@ -111,13 +131,13 @@ async function embedTable(freshness: number): Promise<string> {
 /** Starts the embedded services and points the function's environment at them. */
 async function embedServices(challenge: ChallengeName): Promise<{ lines: string[]; atlasOrigin: string }> {
   const atlas = await startEmbeddedAtlas({ projects: demoProjects });
-  const secretsManager = await startEmbeddedSecretsManager();
+  const secretsManager = await startEmbeddedSecretsManager({ secret });
   atlas.challenge = challenge;
-  atlas.keys['embedded'] = 'embedded-private-key';
+  atlas.keys['embedded'] = secret;
   failOnDemand(atlas, secretsManager, 'embedded');
   secretsManager.secrets[`atlas/${demoGroupId}`] = JSON.stringify({
     publicKey: 'embedded',
-    privateKey: atlas.keys['embedded'],
+    privateKey: secret,
     baseUrl: atlas.baseUrl,
   });
   forgetAwsSetUp();
@@ -125,7 +145,7 @@ async function embedServices(challenge: ChallengeName): Promise<{ lines: string[
     ATLAS_SECRET_ID: 'atlas/{groupId}',
     // A proxy prevents the early connection, which would go to the real Atlas; embedded services bypass it.
     HTTPS_PROXY: 'http://127.0.0.1:9',
-    AWS_ENDPOINT_URL_SECRETS_MANAGER: secretsManager.origin,
+    AWS_ENDPOINT_URL_SECRETS_MANAGER: secretsManager.url,
     AWS_ACCESS_KEY_ID: 'embedded',
     AWS_SECRET_ACCESS_KEY: 'embedded',
     AWS_REGION: 'us-east-1',
@@ -177,10 +197,10 @@ ${Object.entries(failuresOnDemand)
   .join('')}`;
 };
 
-const { ports, challenge, freshness } = readCommandLine(
+const { ports, challenge, freshness, corsOrigins } = readCommandLine(
   usage,
   options,
-  ({ challenge, freshness, ...texts }, [stray]) => {
+  ({ challenge, freshness, 'cors-origins': corsOrigins, ...texts }, [stray]) => {
     if (stray) throw new Error(`Unknown argument "${stray}".`);
     if (!Object.hasOwn(challengeForms, challenge)) throw new Error(`Unknown challenge "${challenge}".`);
     const ports = { port: portOf('port', texts.port), 'lambda-port': portOf('lambda-port', texts['lambda-port']) };
@@ -188,7 +208,7 @@ const { ports, challenge, freshness } = readCommandLine(
       throw new Error('--port and --lambda-port must be two ports.');
     if (!/^\d+$/.test(freshness) || Number(freshness) > 60)
       throw new Error('--freshness must be a whole number from 0 to 60.');
-    return { ports, challenge: challenge as ChallengeName, freshness: Number(freshness) };
+    return { ports, challenge: challenge as ChallengeName, freshness: Number(freshness), corsOrigins };
   },
 );
 const { port, 'lambda-port': lambdaPort } = ports;
@@ -222,6 +242,7 @@ console.log(
 await mustBeFree(ports, [
   ...(challenge === options.challenge.default ? [] : [`--challenge ${challenge}`]),
   ...(freshness > 0 ? [`--freshness ${freshness}`] : []),
+  ...(corsOrigins ? [`--cors-origins '${corsOrigins}'`] : []),
 ]);
 const { lines, atlasOrigin } = realSecret ? { lines: [], atlasOrigin: '' } : await embedServices(challenge);
 if (freshness > 0) lines.push(await embedTable(freshness));
@@ -240,6 +261,7 @@ process.argv.push(
   ...param('atlasSecretId', process.env['ATLAS_SECRET_ID']),
   ...param('atlasBaseUrl', process.env['ATLAS_BASE_URL']),
   ...param('freshnessSeconds', process.env['ANSWER_FRESHNESS_SECONDS']),
+  ...param('corsOrigins', corsOrigins),
   ...param('httpsProxy', process.env['HTTPS_PROXY']),
   ...param('noProxy', process.env['NO_PROXY']),
 );
@@ -253,7 +275,10 @@ const offline = await startOffline();
 
 const { handler } = await import('../functions/get-live-migration.ts');
 const invoke = await startInvokeEndpoint(handler, lambdaPort);
-const { origin: http } = await startLocalApi(port, offline, { isEmbedded: !realSecret, origins: [] });
+const { origin: http } = await startLocalApi(port, offline, {
+  isEmbedded: !realSecret,
+  origins: corsOrigins.split(/[\s,]+/).filter(Boolean),
+});
 console.log = log;
 
 console.log(`

@@ -6,10 +6,13 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { type AddressInfo, connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
 import { promisify } from 'node:util';
-import { beforeAll, expect, onTestFinished, test } from 'vitest';
+import { beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import { demoGroupId } from '../embedded/demo-migrations.ts';
+import { maxBodyBytes } from '../embedded/http-server.ts';
 import { failureNames } from '../lib/core/failure.ts';
-import { commandsIn, start } from './support/npm-start.ts';
+import { commandsIn, portsAreKnown, portsOf, start } from './support/npm-start.ts';
 
 const nowhere = 'http://127.0.0.1:1';
 let running: Awaited<ReturnType<typeof start>>;
@@ -24,7 +27,7 @@ beforeAll(async () => {
   ];
   for (const name of ['config', 'credentials'])
     writeFileSync(join(home, name), ['[default]', ...settings, ''].join('\n'));
-  running = await start([], {
+  running = await start(['--freshness', '1', '--cors-origins', 'https://app.example.com'], {
     // Neither readable nor writable, for root neither.
     HOME: '/dev/null/home',
     AWS_PROFILE: 'nosuch',
@@ -112,28 +115,125 @@ test('a failure of a direct invocation has its name', async () => {
 
 test('odd requests do not end the invoke endpoint', async () => {
   expect((await invoke('%zz')).status).toBe(404);
-  const odd = connect(Number(new URL(running.invoke).port), '127.0.0.1');
-  await once(odd, 'connect');
-  odd.end(`GET // HTTP/1.1\r\nhost: ${new URL(running.invoke).host}\r\n\r\n`);
-  expect(String((await once(odd, 'data'))[0])).toContain('404 Not Found');
   expect((await invoke('forgetLiveMigration')).status).toBe(404);
   expect((await invoke('atlas-live-migration-dev-getLiveMigration%3Alive')).status).toBe(200);
+});
+
+describe.skipIf(!portsAreKnown)('at every port that it opens', () => {
+  /** @param head the request line and the headers, in which PORT is the server's own */
+  async function answerOf(port: number, head: string[], body = '') {
+    const socket = connect(port, '127.0.0.1');
+    socket.end(`${head.join('\r\n').replaceAll('PORT', String(port))}\r\nconnection: close\r\n\r\n${body}`);
+    return text(socket);
+  }
+  const answers = (head: string[], body?: string) =>
+    Promise.all(portsOf(running.child.pid).map((port) => answerOf(port, head, body)));
+  const loopback = 'host: 127.0.0.1:PORT';
+
+  test('it is one of those that it prints', () => {
+    const printed = [...running.output.matchAll(/^ {2}.* {2}http:\/\/127\.0\.0\.1:(\d+)/gm)].map(([, port]) =>
+      Number(port),
+    );
+    expect(new Set(portsOf(running.child.pid))).toEqual(new Set(printed));
+    expect(new Set(printed).size).toBe(5);
+  });
+
+  const [host, page] = [/must be 127\.0\.0\.1, localhost or \[::1\]/, /A web page of another origin may not ask/];
+  test.each<[string, number, RegExp, string[]]>([
+    ['a name that leads here', 403, host, ['host: attacker.example:PORT']],
+    ['another port', 403, host, ['host: 127.0.0.1:1']],
+    ['no port', 403, host, ['host: localhost']],
+    ['no Host', 403, host, []],
+    ['an address that is not this one', 403, host, ['host: 127.0.0.1.attacker.example:PORT']],
+    ['another origin', 403, page, [loopback, 'origin: https://attacker.example']],
+    ['another port of this machine', 403, page, [loopback, 'origin: http://127.0.0.1:1']],
+    ['another name of this machine', 403, page, ['host: localhost:PORT', 'origin: http://127.0.0.1:PORT']],
+    ['an origin that is hidden', 403, page, [loopback, 'origin: null']],
+    ['an embedding page of another site', 403, page, [loopback, 'sec-fetch-site: cross-site']],
+    ['an embedding page of another port', 403, page, [loopback, 'sec-fetch-site: same-site']],
+    ['a body that is too long', 413, /6291456 bytes at most/, [loopback, `content-length: ${maxBodyBytes + 1}`]],
+  ])('%s is refused', async (_, status, sentence, headers) => {
+    const given = [
+      ...(await answers(['GET / HTTP/1.1', ...headers])),
+      ...(await answers(['POST /2015-03-31/functions/getLiveMigration/invocations HTTP/1.0', ...headers])),
+    ];
+    for (const answer of given) {
+      expect(answer).toMatch(new RegExp(`^HTTP/1.1 ${status} `));
+      expect(answer).toMatch(sentence);
+      expect(answer).not.toMatch(/access-control-/i);
+    }
+  });
+
+  test.each([
+    [['host: LOCALHOST:PORT']],
+    [['host: [::1]:PORT', 'sec-fetch-site: none']],
+    [[loopback, 'origin: http://127.0.0.1:PORT', 'sec-fetch-site: same-origin']],
+  ])('%j is from this machine, and gets no CORS header', async (headers) => {
+    for (const answer of await answers(['GET /nothing HTTP/1.1', ...headers])) {
+      expect(answer).not.toMatch(host);
+      expect(answer).not.toMatch(page);
+      expect(answer).not.toMatch(/access-control-/i);
+    }
+  });
+
+  test.each([
+    ['secretsmanager.GetSecretValue', { SecretId: `atlas/${demoGroupId}` }],
+    ['DynamoDB_20120810.Scan', { TableName: 'atlas-live-migration-dev-answers' }],
+  ])('%s with keys of another program reveals nothing', async (target, input) => {
+    const body = JSON.stringify(input);
+    const given = await answers(
+      [
+        'POST / HTTP/1.1',
+        loopback,
+        `x-amz-target: ${target}`,
+        'x-amz-date: 20261128T000000Z',
+        'content-type: application/x-amz-json-1.0',
+        'authorization: AWS4-HMAC-SHA256 Credential=embedded/20261128/us-east-1/x/aws4_request, SignedHeaders=host, Signature=0',
+        `content-length: ${body.length}`,
+      ],
+      body,
+    );
+    expect(given.filter((answer) => answer.includes('only the program that started it'))).toHaveLength(2);
+    expect(given.filter((answer) => answer.startsWith('HTTP/1.1 200'))).toEqual([]);
+  });
+
+  test.each(['GET / HTTP/1.1', 'GET // HTTP/1.1', 'POST / HTTP/1.1', 'OPTIONS * HTTP/1.1'])(
+    '%s ends nothing',
+    async (line) => {
+      for (const answer of await answers([line, loopback])) expect(answer).toMatch(/^HTTP\/1.1 \d+ /);
+      expect(portsOf(running.child.pid)).toHaveLength(5);
+    },
+  );
 });
 
 /** The table in docs/callers.md, local column. */
 test('the local HTTP API differs from API Gateway as docs/callers.md says', async () => {
   const [url = ''] = /http:\/\/127\.0\.0\.1:\d+\/groups\S+/.exec(running.output) ?? [];
   const statusOf = async (target: string, init: RequestInit = {}) => (await fetch(target, init)).status;
-  const preflight = { origin: 'https://app.example.com', 'access-control-request-method': 'GET' };
+  const preflight = (origin: string) =>
+    fetch(url, { method: 'OPTIONS', headers: { origin, 'access-control-request-method': 'GET' } });
   expect({
     signature: await statusOf(url),
     HEAD: await statusOf(url, { method: 'HEAD' }),
     OPTIONS: await statusOf(url, { method: 'OPTIONS' }),
-    preflight: await statusOf(url, { method: 'OPTIONS', headers: preflight }),
+    preflight: (await preflight('https://app.example.com')).status,
+    'foreign preflight': (await preflight('https://attacker.example')).status,
     slash: await statusOf(`${url}/`),
     POST: await statusOf(url, { method: 'POST' }),
     unknown: await statusOf(new URL('/nothing', url).href),
-  }).toEqual({ signature: 200, HEAD: 200, OPTIONS: 404, preflight: 403, slash: 200, POST: 404, unknown: 404 });
+  }).toEqual({
+    signature: 200,
+    HEAD: 200,
+    OPTIONS: 404,
+    preflight: 204,
+    'foreign preflight': 403,
+    slash: 200,
+    POST: 404,
+    unknown: 404,
+  });
+  const fromPage = await fetch(url, { headers: { origin: 'https://app.example.com', 'sec-fetch-site': 'cross-site' } });
+  expect(fromPage.headers.get('access-control-allow-origin')).toBe('https://app.example.com');
+  expect(fromPage.headers.get('access-control-allow-credentials')).toBeNull();
   expect((await fetch(url)).headers.get('content-type')).toBe('application/json; charset=utf-8');
   expect(await (await fetch(new URL('/nothing', url))).json()).toMatchObject({
     error: 'Serverless-offline: route not found.',

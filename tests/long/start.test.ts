@@ -11,7 +11,7 @@ import playwright from 'playwright-core';
 import { beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { demoGroupId, demoIds } from '../../embedded/demo-migrations.ts';
 import { serve } from '../../embedded/http-server.ts';
-import { commandsIn, root, start, untilReady } from '../support/npm-start.ts';
+import { commandsIn, portsAreKnown, portsOf, root, start, untilReady } from '../support/npm-start.ts';
 
 const run = async (command: string) =>
   (await promisify(execFile)('sh', ['-c', command.replace('curl ', 'curl -sS ')])).stdout;
@@ -22,6 +22,15 @@ async function takePort() {
   onTestFinished(() => void server.close());
   return (server.address() as AddressInfo).port;
 }
+
+const browser = ['chromium', 'chromium-browser', 'google-chrome']
+  .flatMap((name) => (process.env['PATH'] ?? '').split(delimiter).map((folder) => join(folder, name)))
+  .find((path) => existsSync(path));
+const launch = (...more: string[]) =>
+  playwright.chromium.launch({
+    executablePath: browser ?? '',
+    args: ['--no-sandbox', '--disable-gpu', '--disable-background-networking', '--disable-sync', ...more],
+  });
 
 describe('as npm runs it, in a shell', () => {
   let npm: ReturnType<typeof spawn>;
@@ -53,17 +62,12 @@ describe('as npm runs it, in a shell', () => {
     expect((await fetch(`${running.http}/openapi.json`, { method: 'HEAD' })).status).toBe(200);
   });
 
-  const browser = ['chromium', 'chromium-browser', 'google-chrome']
-    .flatMap((name) => (process.env['PATH'] ?? '').split(delimiter).map((folder) => join(folder, name)))
-    .find((path) => existsSync(path));
-
   describe.skipIf(!browser)('the reference in a browser (chromium or google-chrome)', () => {
     test.each([
       ['wide', 1280],
       ['narrow', 360],
     ])('%s: it loads without an error and without any other host, and a question can be tried', async (_, width) => {
-      const args = ['--no-sandbox', '--disable-gpu', '--disable-background-networking', '--disable-sync'];
-      const chromium = await playwright.chromium.launch({ executablePath: browser ?? '', args });
+      const chromium = await launch();
       try {
         const page = await chromium.newPage({ viewport: { width, height: 900 } });
         const errors: string[] = [];
@@ -102,21 +106,87 @@ describe('as npm runs it, in a shell', () => {
   });
 });
 
+describe.skipIf(!browser || !portsAreKnown)('web pages in the same browser (chromium or google-chrome)', () => {
+  test('read nothing and ask nothing, at any port and by any name, unless their origin is allowed', async () => {
+    const startSite = async () => {
+      const site = await serve((_, response) => response.setHeader('content-type', 'text/html').end('A page.'));
+      onTestFinished(site.close);
+      return { ip: site.origin, name: site.origin.replace('127.0.0.1', 'localhost') };
+    };
+    const [other, { name: allowed }] = [await startSite(), await startSite()];
+    const { child, output, invoke } = await start(['--freshness', '5', '--cors-origins', allowed]);
+    const [question = ''] = /http:\S+\/groups\S+/.exec(output) ?? [];
+    const [, atlas = ''] = /embedded Atlas +(http:\/\/[^/]+)/.exec(output) ?? [];
+    const asked = async () => ((await (await fetch(`${atlas}/counters`)).json()) as { requests: number }).requests;
+    const body = JSON.stringify({ groupId: demoGroupId, liveMigrationId: demoIds.completes });
+    const invocation = `${invoke}/2015-03-31/functions/getLiveMigration/invocations`;
+    const scan = JSON.stringify({ TableName: 'atlas-live-migration-dev-answers' });
+    const headers = { 'x-amz-target': 'DynamoDB_20120810.Scan', 'content-type': 'application/x-amz-json-1.0' };
+
+    const chromium = await launch('--host-resolver-rules=MAP rebound.example 127.0.0.1');
+    try {
+      const page = await chromium.newPage();
+      const read = (url: string, init: Record<string, unknown> = {}) =>
+        page.evaluate(
+          ([url, init]) =>
+            fetch(url, init).then(
+              (answer) => answer.text(),
+              ({ message }: Error) => message,
+            ),
+          [url, init] as const,
+        );
+      const ports = portsOf(child.pid);
+      expect(ports).toHaveLength(5);
+
+      // Another port of the same site, and another site.
+      for (const origin of [other.ip, other.name]) {
+        await page.goto(origin);
+        for (const url of [question, ...ports.map((port) => `http://127.0.0.1:${port}/`)]) {
+          expect(await read(url)).toBe('Failed to fetch');
+          expect(await read(url, { method: 'POST', headers, body: scan })).toBe('Failed to fetch');
+        }
+        // The browser sends these without asking first, and lets the page know nothing of the answer.
+        expect(await read(invocation, { method: 'POST', body, mode: 'no-cors' })).toBe('');
+        expect(await read(question, { mode: 'no-cors' })).toBe('');
+        await page.setContent(`<iframe src="${question}"></iframe><img src="${question}">`);
+      }
+      for (const port of ports) {
+        const answer = await page.goto(`http://rebound.example:${port}/`);
+        expect(await answer?.text()).toContain('The Host of a request must be');
+      }
+      expect(await asked()).toBe(0);
+
+      await page.goto(allowed);
+      expect(await read(question)).toContain(demoIds.completes);
+      expect(await asked()).toBeGreaterThan(0);
+    } finally {
+      await chromium.close();
+    }
+  });
+});
+
 describe('where both ports are taken, the command that would work', () => {
   let running: Awaited<ReturnType<typeof start>>;
 
   test('keeps the other options', async () => {
     const [port, lambdaPort] = [await takePort(), await takePort()];
-    const other = ['--challenge', 'op', '--freshness', '5'];
+    const other = ['--challenge', 'op', '--freshness', '5', '--cors-origins', 'https://a.example'];
     const refused = await start(['--port', String(port), ...other, '--lambda-port', String(lambdaPort)]);
     expect(refused.child.exitCode).toBe(1);
     expect(refused.output).toContain(`Port ${port} is taken by another program. Port ${lambdaPort} is taken by`);
     const [, command = ''] = /This command would work: npm start -- (.*)$/m.exec(refused.output) ?? [];
-    expect(command).toMatch(/^--challenge op --freshness 5 --port \d+ --lambda-port \d+$/);
+    expect(command).toMatch(
+      /^--challenge op --freshness 5 --cors-origins 'https:\/\/a\.example' --port \d+ --lambda-port \d+$/,
+    );
     expect(command).not.toContain(String(port));
     expect(command).not.toContain(String(lambdaPort));
     // Other tests may take these ports meanwhile.
-    running = await start(command.replace(/port \d+/g, 'port 0').split(' '));
+    running = await start(
+      command
+        .replaceAll("'", '')
+        .replace(/port \d+/g, 'port 0')
+        .split(' '),
+    );
     expect(running.output).toContain('(challenge: op)');
     expect(running.output).toContain('log lines follow');
   });

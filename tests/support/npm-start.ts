@@ -2,6 +2,7 @@
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { existsSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll } from 'vitest';
 
@@ -52,3 +53,25 @@ export const commandsIn = (output: string) =>
       .split('\n')
       .map((command) => ({ comment, command: command.trim() })),
   );
+
+export const portsAreKnown = existsSync('/proc/self/net/tcp');
+
+/** The ports at which a process listens, as Linux knows them. */
+export function portsOf(pid = 0): number[] {
+  const linkOf = (descriptor: string) => {
+    try {
+      return readlinkSync(`/proc/${pid}/fd/${descriptor}`);
+    } catch {
+      // Closed meanwhile.
+      return '';
+    }
+  };
+  const open = new Set(readdirSync(`/proc/${pid}/fd`).map(linkOf));
+  return ['tcp', 'tcp6'].flatMap((family) =>
+    readFileSync(`/proc/${pid}/net/${family}`, 'utf8')
+      .split('\n')
+      .map((row) => row.trim().split(/\s+/))
+      .filter(([, , , state, , , , , , inode]) => state === '0A' && open.has(`socket:[${inode}]`))
+      .map(([, address = '']) => Number.parseInt(address.split(':')[1] ?? '', 16)),
+  );
+}
