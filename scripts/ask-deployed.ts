@@ -4,6 +4,7 @@ import { CloudFormationClient, DescribeStacksCommand } from '@aws-sdk/client-clo
 import { fromNodeProviderChain } from '@aws-sdk/credential-providers';
 import { AwsClient } from 'aws4fetch';
 import type { FailureName, LiveMigration, Problem } from '#contract';
+import { printable, printableLines } from './printable.ts';
 
 export type Question = {
   stage: string;
@@ -21,7 +22,7 @@ type Answer = Partial<LiveMigration> & Partial<Omit<Problem, 'status'>> & { mess
 /** What is wrong, and on the next lines what to do. */
 export class Trouble extends Error {
   constructor(what: string, ...more: string[]) {
-    super([what, ...more].join('\n  '));
+    super([what, ...more].map(printable).join('\n  '));
   }
 }
 
@@ -116,9 +117,10 @@ export async function askDeployed(question: Question): Promise<string> {
   if (response.ok && answer.id) {
     const { status, lagTimeSeconds = null, readyForCutover } = answer;
     const lag = lagTimeSeconds === null ? 'not known' : `${lagTimeSeconds} s`;
-    return `✓ The live migration is ${status}: lag ${lag}, ready for cutover ${readyForCutover ?? 'not known'}.\n${JSON.stringify(answer, null, 2)}`;
+    const sentence = `✓ The live migration is ${status}: lag ${lag}, ready for cutover ${readyForCutover ?? 'not known'}.`;
+    return `${printable(sentence)}\n${printableLines(JSON.stringify(answer, null, 2))}`;
   }
-  if (answer.code) {
+  if (answer.code && Object.hasOwn(advice, answer.code)) {
     throw new Trouble(`${answer.code}: ${answer.detail}`, advice[answer.code], `request id ${answer.requestId}`);
   }
   if (answer.message?.includes('explicit deny') && !answer.message.includes('identity-based')) {

@@ -5,6 +5,7 @@ import type { LiveMigration, WaitInput } from '#contract';
 import { functionName } from '../embedded/lambda-invoke.ts';
 import { type Clock, TaskError, wallClock } from '../embedded/step-functions.ts';
 import { createWaiting, type Entry } from '../embedded/waiting.ts';
+import { printable } from './printable.ts';
 import type { createDisplay } from './wait-display.ts';
 
 export type Following = {
@@ -146,7 +147,7 @@ export function createFollower(
     documents: () =>
       ids
         .filter((id) => documents.has(id))
-        .map((id) => `${JSON.stringify(documents.get(id))}\n`)
+        .map((id) => `${printable(JSON.stringify(documents.get(id)))}\n`)
         .join(''),
 
     /**

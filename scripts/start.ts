@@ -7,6 +7,7 @@ import type { Server } from 'node:http';
 import { createServer } from 'node:net';
 import { devNull } from 'node:os';
 import { join } from 'node:path';
+import { StringDecoder } from 'node:string_decoder';
 import { startEmbeddedAtlas } from '../embedded/atlas.ts';
 import { demoGroupId, demoIds, demoProjects } from '../embedded/demo-migrations.ts';
 import { type ChallengeName, challengeForms } from '../embedded/digest-verifier.ts';
@@ -17,6 +18,7 @@ import { startLocalApi } from '../embedded/local-api.ts';
 import { startEmbeddedSecretsManager } from '../embedded/secrets-manager.ts';
 import { readConfiguration } from '../lib/lambda/configuration.ts';
 import { readCommandLine } from './command-line.ts';
+import { printableLines } from './printable.ts';
 
 const usage = `Usage: npm start -- [options]
   --port N         port of the HTTP API (default 3000; 0 for a free one)
@@ -216,8 +218,18 @@ const { port, 'lambda-port': lambdaPort } = ports;
 const end = () => process.exit(0);
 process.on('SIGINT', end);
 process.on('SIGTERM', end);
-// The reader of a pipe (`npm start | head -1`) has gone.
-for (const stream of [process.stdout, process.stderr]) stream.on('error', end);
+for (const stream of [process.stdout, process.stderr]) {
+  // The reader of a pipe (`npm start | head -1`) has gone.
+  stream.on('error', end);
+  // Also what serverless prints, and the function's lines, which quote what Atlas answered.
+  const write = stream.write.bind(stream) as (text: string, ...rest: unknown[]) => boolean;
+  const decoder = new StringDecoder();
+  stream.write = (chunk: string | Uint8Array, ...rest: unknown[]) =>
+    write(printableLines(typeof chunk === 'string' ? chunk : decoder.write(Buffer.from(chunk))), ...rest);
+}
+// Colours would be made visible as well.
+delete process.env['FORCE_COLOR'];
+process.env['NO_COLOR'] = '1';
 // `kill` with the process id of `npm start &` ends npm and its shell, and the shell does not forward the signal.
 if (process.env['npm_lifecycle_event']) {
   const shell = process.ppid;

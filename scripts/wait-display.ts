@@ -5,6 +5,7 @@
 
 import type { WriteStream } from 'node:tty';
 import type { LiveMigration } from '#contract';
+import { printable } from './printable.ts';
 
 type Migration = Pick<LiveMigration, 'status' | 'lagTimeSeconds' | 'readyForCutover'>;
 
@@ -67,7 +68,7 @@ export function createDisplay(ids: string[], stream: NodeJS.WriteStream & Partia
   function draw() {
     const name = columns() < 60 ? short : (id: string) => id;
     const width = Math.max(...ids.map((id) => name(id).length));
-    const line = (id: string, row: string) => `${id.padEnd(width)}  ${row}`.slice(0, columns());
+    const line = (id: string, row: string) => printable(`${id.padEnd(width)}  ${row}`).slice(0, columns());
     erase();
     drawn = [line('ID', 'STATUS    LAG     READY'), ...ids.map((id) => line(name(id), rows.get(id) ?? ''))];
     stream.write(`${drawn.join('\n')}\n`);
@@ -75,7 +76,7 @@ export function createDisplay(ids: string[], stream: NodeJS.WriteStream & Partia
 
   function write(text: string, id?: string) {
     const name = id && `${isInPlace() && columns() < 60 ? short(id) : id} `;
-    const line = `${elapsed(Date.now() - startedAt)} ${name ?? ''}${text}`;
+    const line = printable(`${elapsed(Date.now() - startedAt)} ${name ?? ''}${text}`);
     stream.write(`${isInPlace() ? wrap(line, columns()) : line}\n`);
   }
 

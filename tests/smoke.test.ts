@@ -106,9 +106,33 @@ test.each([
   [429, { message: 'Too Many Requests' }, 'throttlingRate'],
   [500, { message: 'Internal Server Error' }, 'The function did not start'],
   [200, {}, 'is it this API?'],
+  [502, { code: 'NewFailure', detail: 'x' }, 'without a failure code'],
 ])('a %i of the gateway is explained', async (status, body, words) => {
   const { url } = await startGateway({ status, body });
   expect(await troubleOf({ url })).toContain(words);
+});
+
+/** Clears the screen, sets the title and the clipboard, goes on in C1, turns the direction, and begins a line. */
+const hostile = '\u001b[2J\u001b]0;t\u0007\u001b]52;c;aGk=\u0007\u009b2J\u007f\u202e\r\n\u2028';
+const commands = /(?!\n)[\p{Cc}\p{Cf}\p{Zl}]/u;
+
+test.each([
+  ['a message', 403, { message: hostile }],
+  ['a failure', 502, { code: 'AtlasUnavailable', detail: hostile, requestId: hostile }],
+])('%s of the gateway cannot command the terminal', async (_, status, body) => {
+  const { url } = await startGateway({ status, body });
+  const trouble = await troubleOf({ url });
+  expect(trouble).not.toMatch(commands);
+  expect(trouble).toContain('\\u001b[2J');
+  expect(trouble.split('\n').length).toBeLessThanOrEqual(3);
+});
+
+test('a document cannot command the terminal, and means what it meant', async () => {
+  const answer = { ...document, status: hostile, migrationHosts: [hostile] };
+  const { url } = await startGateway({ status: 200, body: answer });
+  const text = await ask({ url });
+  expect(text).not.toMatch(commands);
+  expect(JSON.parse(text.slice(text.indexOf('\n')))).toEqual(answer);
 });
 
 test('a token is sent instead of a signature', async () => {
@@ -168,6 +192,11 @@ describe('the address is looked up by the stage', () => {
   test.each([
     [400, noStack, 'There is no stack atlas-live-migration-prod in us-east-1.'],
     [403, error('AccessDenied', 'not authorized'), 'Your identity needs cloudformation:DescribeStacks'],
+    [
+      403,
+      error('Denied&#x9b;2J', 'not authorized'),
+      'CloudFormation refuses to describe the stack atlas-live-migration-prod (Denied\\u009b2J).',
+    ],
   ])('a %i of CloudFormation is explained', async (status, xml, words) => {
     await cloudFormation(status, xml);
     expect(await troubleOf({})).toContain(words);

@@ -221,6 +221,37 @@ test.each(['', 'null', '<h1>', '[]'])('an answer that is no document leads to th
   expect(lines.join('\n')).toContain('NoDocument');
 });
 
+test('nothing that comes from outside can command the terminal', async () => {
+  // Clears the screen, sets the title and the clipboard, goes on in C1, turns the direction, and begins a line.
+  const hostile = '\u001b[2J\u001b]0;t\u0007\u001b]52;c;aGk=\u0007\u009b2J\u007f\u202e\r\n\u2028';
+  const document = { lagTimeSeconds: hostile, readyForCutover: null, terminal: false, migrationHosts: [hostile] };
+  const answers = [
+    { ...document, status: hostile },
+    { errorType: 'AtlasUnavailable', errorMessage: hostile },
+    { errorType: hostile, errorMessage: 'x' },
+    { ...document, status: 'COMPLETE', terminal: true },
+  ];
+  const lambda = await lambdaThat((count, _request, response) => {
+    const answer = answers[Math.min(count, answers.length) - 1] ?? {};
+    if ('errorType' in answer) response.setHeader('x-amz-function-error', 'Unhandled');
+    response.end(JSON.stringify(answer));
+    return true;
+  });
+  const { out, lines } = await wait({ endpoint: lambda });
+  expect(JSON.parse(out)).toEqual(answers[3]);
+  for (const line of [...lines, out.trimEnd()]) expect(line).not.toMatch(/[\p{Cc}\p{Cf}\p{Zl}]/u);
+  expect(lines.join('\n')).toContain('\\u001b[2J');
+
+  let shown = '';
+  const terminal = { isTTY: true, columns: 200, rows: 24, write: (text: string) => (shown += text) };
+  const display = createDisplay([liveMigrationId], terminal as never);
+  display.answered(liveMigrationId, { status: hostile as never, lagTimeSeconds: 1, readyForCutover: true });
+  display.failed(liveMigrationId, hostile, hostile);
+  display.end(hostile);
+  // It goes up and erases the table itself.
+  expect(shown.replaceAll('\u001b[2A\r\u001b[J', '').replaceAll('\n', '')).not.toMatch(/[\p{Cc}\p{Cf}\p{Zl}]/u);
+});
+
 test('another server is not mistaken for Lambda', async () => {
   await expect(wait({ endpoint: atlas.origin })).rejects.toEqual(
     new NotReached(`There is no Lambda invoke endpoint at ${atlas.origin}.`),

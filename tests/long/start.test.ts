@@ -230,18 +230,18 @@ test('with a secret of AWS, the region is that of the SDK, and must be named', a
   expect(output).toBe('Name the region of the secret: set AWS_REGION.\n');
 });
 
-test('with a secret of AWS, the region of the profile is used at every door', async () => {
+test('with a secret of AWS, the region of the profile is used at every door, and what AWS answers cannot command the terminal', async () => {
   const regions: (string | undefined)[] = [];
   const secretsManager = await serve((request, response) => {
     regions.push(/\/\d{8}\/([\w-]+)\/secretsmanager\//.exec(request.headers.authorization ?? '')?.[1]);
-    response.writeHead(400).end('{"__type":"ResourceNotFoundException"}');
+    response.writeHead(400).end('{"__type":"NotFound\u009b2JException"}');
   });
   onTestFinished(secretsManager.close);
   const home = mkdtempSync(join(tmpdir(), 'atlas-live-migration-'));
   onTestFinished(() => rmSync(home, { recursive: true }));
   const profile = ['region = eu-central-1', 'aws_access_key_id = local', 'aws_secret_access_key = local'];
   writeFileSync(join(home, 'config'), ['[profile team]', ...profile, ''].join('\n'));
-  const { output, http, invoke } = await start([], {
+  const { child, output, http, invoke } = await start([], {
     ATLAS_SECRET_ID: 'arn:aws:secretsmanager:eu-central-1:123456789012:secret:real-abcdef',
     AWS_PROFILE: 'team',
     AWS_CONFIG_FILE: join(home, 'config'),
@@ -251,6 +251,8 @@ test('with a secret of AWS, the region of the profile is used at every door', as
   });
   expect(output).toMatch(/^REAL services: .* the secret arn:\S+ in eu-central-1 .*\n/);
   expect(output).not.toContain('embedded');
+  let printed = '';
+  child.stdout.on('data', (chunk) => (printed += chunk));
   const ids = { groupId: demoGroupId, liveMigrationId: demoIds.completes };
   const answers = [
     await fetch(`${http}/groups/${ids.groupId}/liveMigrations/${ids.liveMigrationId}`),
@@ -261,4 +263,10 @@ test('with a secret of AWS, the region of the profile is used at every door', as
   ];
   for (const answer of answers) expect(await answer.text()).toContain('SecretInvalid');
   expect(new Set(regions)).toEqual(new Set(['eu-central-1']));
+  while (printed.split('\n').length < 3) await once(child.stdout, 'data');
+  const [first = '', second = ''] = printed.split('\n');
+  for (const line of [first, second]) {
+    expect(line).not.toContain('\u009b');
+    expect(JSON.parse(line)).toHaveProperty('detail', expect.stringContaining('\u009b2J'));
+  }
 });
