@@ -17,9 +17,12 @@ import {
   captureOutput,
   coldStart,
   document,
+  privateKey,
+  publicKey,
   secretId,
   secretsManager,
 } from './support/harness.ts';
+import { unasked } from './support/unasked.ts';
 
 const certificate = await makeCertificate(['DNS:localhost']);
 
@@ -32,14 +35,24 @@ async function startWay() {
   const near = await serveTls(certificate, atlas);
   const connections: Socket[] = [];
   let seen = Promise.withResolvers<Socket>();
+  let carried = Promise.withResolvers<void>();
   const way = {
     /** What to do with a connection, by its number from 1; false: hand it on. */
     intercept: (_number: number, _socket: Socket): boolean => false,
     connections,
     /** The next connection, as soon as TLS is through. */
     next: () => seen.promise,
+    /** Lets Atlas say something without being asked, on all its connections; resolves when it is on its way to the function. */
+    async say(bytes: string) {
+      // Atlas's side is connected when TLS is through.
+      while (atlas.counters.connections < connections.length) await new Promise(setImmediate);
+      carried = Promise.withResolvers();
+      atlas.eachConnection((socket) => socket.write(bytes));
+      await carried.promise;
+    },
   };
-  const server = createServer((client) => {
+  // Without Nagle's algorithm: what is written is there at once.
+  const server = createServer({ noDelay: true }, (client) => {
     connections.push(client);
     client.on('error', () => undefined);
     if (way.intercept(connections.length, client)) return;
@@ -50,6 +63,7 @@ async function startWay() {
     // The session tickets: the handshake is over on the server's side.
     let records = 0;
     inner.on('data', () => {
+      carried.resolve();
       records += 1;
       if (records < 2) return;
       seen.resolve(client);
@@ -130,7 +144,7 @@ describe.skipIf(!certificate)('the early connection', () => {
     expect(output.lines().at(-1)).toMatchObject({ attempts: 1, AtlasRequests: 2 });
   });
 
-  test('reset while the process was frozen: the call is answered', async () => {
+  test('reset while the process was frozen, and bytes that nobody asked for on what is kept: the calls are answered', async () => {
     const way = await startWay();
     const folder = mkdtempSync(join(tmpdir(), 'atlas-live-migration-'));
     writeFileSync(join(folder, 'certificate.pem'), certificate?.cert ?? '');
@@ -143,8 +157,54 @@ describe.skipIf(!certificate)('the early connection', () => {
     socket.resetAndDestroy();
     environment.thaw();
     expect(await environment.ask(1)).toEqual([{ document }]);
+    for (const kind of ['a document', 'half a body', 'a 408'] as const) {
+      await environment.freeze();
+      // So the question is read first.
+      const outcomes = environment.ask(1);
+      await way.say(unasked[kind]);
+      environment.thaw();
+      expect(await outcomes).toEqual([{ document }]);
+    }
+    expect(way.connections).toHaveLength(2 + 3);
     await environment.end();
     rmSync(folder, { recursive: true });
+  });
+
+  test.each([
+    ['a 408', 'unread', 0],
+    ['a document', 'unread', 0],
+    ['a document', 'read', 4],
+    ['half a head', 'read', 4],
+  ] as const)('%s that nobody asked for, %s when the question comes: another one is opened', async (kind, _, turns) => {
+    const way = await startWay();
+    const opened = way.next();
+    const output = captureOutput();
+    const handler = await coldStart({ ATLAS_BASE_URL: way.url });
+    await opened;
+    await way.say(unasked[kind]);
+    for (let turn = 0; turn < turns; turn += 1) await new Promise(setImmediate);
+    expect(await ask(handler)).toEqual({ document });
+    expect(output.lines()).toMatchObject([{ attempts: 1, AtlasRequests: 2 }]);
+    expect(way.connections).toHaveLength(2);
+  });
+
+  test.each([
+    ['a challenge', { publicKey, privateKey }],
+    ['an access token', { clientId: 'mdb_sa_id_early', clientSecret: 'mdb_sa_sk_early' }],
+  ])('a 408 to the request for %s: it is asked again on another one, in the same attempt', async (_, secret) => {
+    const way = await startWay();
+    atlas.serviceAccounts['mdb_sa_id_early'] = 'mdb_sa_sk_early';
+    secretsManager.secrets[secretId] = JSON.stringify(secret);
+    const output = captureOutput();
+    const handler = await coldStart({ ATLAS_BASE_URL: way.url });
+    atlas.intercept = (_request, response) => {
+      atlas.intercept = undefined;
+      response.writeHead(408, { connection: 'close' }).end();
+      return true;
+    };
+    expect(await ask(handler)).toEqual({ document });
+    expect(output.lines()).toMatchObject([{ attempts: 1, AtlasRequests: 3 }]);
+    expect(way.connections).toHaveLength(2);
   });
 
   test('is not trusted after a long freeze', async () => {

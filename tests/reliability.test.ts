@@ -16,6 +16,7 @@ import {
   allIsWell,
   ask,
   atlas,
+  captureOutput,
   coldStart,
   document,
   entity,
@@ -28,6 +29,7 @@ import {
   secretsManager,
   skipPauses,
 } from './support/harness.ts';
+import { kinds, unasked } from './support/unasked.ts';
 
 beforeEach(allIsWell);
 
@@ -385,14 +387,16 @@ describe('connections', () => {
   });
 
   test.each([1, 20])(
-    '%i pooled, closed by the server between two requests: the next calls do not notice',
+    '%i pooled, closed by the server between two requests: the next calls do not notice, and no request is lost',
     async (burst) => {
       const handler = await coldStart();
       await Promise.all(Array.from({ length: burst }, () => ask(handler)));
+      const output = captureOutput();
       // In the same turn of the event loop, so that the client has had no chance to see its sockets close.
       atlas.closeConnections();
       const outcomes = await Promise.all(Array.from({ length: burst }, () => ask(handler)));
       expect(outcomes).toEqual(Array(burst).fill({ document }));
+      expect(output.lines()).toMatchObject(Array(burst).fill({ attempts: 1, AtlasRequests: 1 }));
     },
   );
 
@@ -457,6 +461,68 @@ describe('connections', () => {
     await ended;
   });
 
+  describe('pooled, with bytes that nobody asked for: they answer nothing, and a new one is used in the same attempt', () => {
+    // Each question opens the connection that the next one loses.
+    let handler: LambdaHandler;
+    beforeAll(async () => {
+      allIsWell();
+      handler = await coldStart();
+    });
+
+    describe.each([
+      ['unread when the question comes', 0],
+      ['read before the question comes', 4],
+    ])('%s', (_, turns) => {
+      test.each(kinds)('%s', async (kind) => {
+        expect(await ask(handler)).toEqual({ document });
+        atlas.counters.connections = 0;
+        const output = captureOutput();
+        atlas.eachConnection((socket) => socket.write(unasked[kind]));
+        for (let turn = 0; turn < turns; turn += 1) await new Promise(setImmediate);
+        expect(await ask(handler)).toEqual({ document });
+        expect(output.lines()).toMatchObject([{ attempts: 1, AtlasRequests: 1 }]);
+        expect(atlas.counters.connections).toBe(1);
+      });
+    });
+  });
+
+  test('pooled, of which some have bytes that nobody asked for: a burst does not notice', async () => {
+    const handler = await coldStart();
+    const burst = () => Promise.all(Array.from({ length: 20 }, () => ask(handler)));
+    await burst();
+    let connections = 0;
+    atlas.eachConnection((socket) => {
+      connections += 1;
+      if (connections % 3 === 0) socket.write(unasked['a document']);
+    });
+    expect(await burst()).toEqual(Array(20).fill({ document }));
+  });
+
+  describe('a 408', () => {
+    const timeOut = (response: ServerResponse) => response.writeHead(408, { connection: 'close' }).end();
+
+    test('to a question on a pooled connection: it is asked again on a new one, in the same attempt', async () => {
+      const handler = await coldStart();
+      await ask(handler);
+      const output = captureOutput();
+      answerRaw((response, _socket, count) => (count === 1 ? timeOut(response) : response.end(json)));
+      expect(await ask(handler)).toEqual({ document });
+      expect(output.lines()).toMatchObject([{ attempts: 1, AtlasRequests: 2 }]);
+      expect(atlas.counters.connections).toBe(2);
+    });
+
+    test('on a new connection as well is AtlasUnexpectedAnswer', async () => {
+      const handler = await coldStart();
+      await ask(handler);
+      answerRaw(timeOut);
+      expect(await ask(handler)).toMatchObject({
+        failure: 'AtlasUnexpectedAnswer',
+        detail: expect.stringContaining('(408)'),
+      });
+      expect(atlas.counters.requests).toBe(2 + 2);
+    });
+  });
+
   test('pooled, when the clock is set back: how long they were idle is not known, and a new one is used', async () => {
     vi.useFakeTimers({ toFake: ['Date'] });
     const handler = await coldStart();
@@ -507,6 +573,23 @@ describe.skipIf(!existsSync('/proc/self/stat'))('a frozen process', () => {
       environment.thaw();
       expect(await environment.ask(burst)).toEqual(Array(burst).fill({ document }));
     }
+  });
+
+  describe.each([
+    ['before', true],
+    ['after', false],
+  ])('bytes that came %s the question while it was frozen answer nothing', (_, bytesFirst) => {
+    test.each(['a 408', 'a document', 'half a body'] as const)('%s', async (kind) => {
+      const send = () => atlas.eachConnection((socket) => socket.write(unasked[kind]));
+      expect(await environment.ask(1)).toEqual([{ document }]);
+      await environment.freeze();
+      if (bytesFirst) send();
+      const outcomes = environment.ask(1);
+      if (!bytesFirst) send();
+      environment.thaw();
+      expect(await outcomes).toEqual([{ document }]);
+      expect(await environment.ask(1)).toEqual([{ document }]);
+    });
   });
 });
 

@@ -18,7 +18,7 @@ export type HttpRequest = {
   path: string;
   /** Names and values in turn, as Node sends them without looking at each. */
   headers: string[];
-  /** Makes the `Authorization` header at the moment of sending, once for each time that the request is sent. */
+  /** Makes the `Authorization` header just before sending, once for each time that the request is sent. */
   authorization?: () => string;
   /** What the request is for, among those that one attempt may take. */
   purpose: 'question' | 'challenge' | 'token';
@@ -51,8 +51,14 @@ const limits = {
   idleMs: 3000,
 };
 
-/** A pooled socket was dead when the request was written to it: nothing is wrong with the server. */
+/** A kept or early socket could not carry the request: nothing is wrong with the server. */
 class DeadSocket extends Error {}
+
+/** How many bytes a socket had brought when its last answer had ended. Those that come later answer nothing. */
+const answeredBytes = new WeakMap<Socket, number>();
+
+/** Two, since the first one may belong to a turn whose reading is over: what has come by now is read before the second. */
+const afterWholeTurn = (then: () => void) => setImmediate(() => setImmediate(then));
 
 const tooLong = 'is longer than 16 KiB';
 
@@ -115,7 +121,6 @@ function exchange(request: HttpRequest, agent: http.Agent, signal: AbortSignal):
     const headers = ['host', server.host, ...request.headers, 'accept-encoding', 'identity'];
     if (authorization) headers.push('authorization', authorization());
     if (body !== undefined) headers.push('content-length', String(Buffer.byteLength(body)));
-    onSend?.(purpose);
 
     const { hostname, port } = server;
     const outgoing = (server.protocol === 'https:' ? https : http).request({
@@ -126,41 +131,62 @@ function exchange(request: HttpRequest, agent: http.Agent, signal: AbortSignal):
       headers,
       agent,
     });
+    let wasOpen = false;
     let answered = false;
+    const giveUp = () => {
+      reject(signal.aborted ? signal.reason : new DeadSocket());
+      outgoing.destroy();
+    };
     const fail = (error: NodeJS.ErrnoException) => {
       if (signal.aborted) reject(signal.reason);
-      else if ((outgoing.reusedSocket || wasEarly(agent, outgoing.socket)) && !answered) reject(new DeadSocket());
+      else if (wasOpen && !answered) giveUp();
       else reject(connectionFailure(error, server.host));
     };
 
     // Never removed: the signal lives no longer than the attempt, and a request that has ended can't be destroyed.
     signal.addEventListener('abort', () => outgoing.destroy(signal.reason), { once: true });
     outgoing.on('error', fail);
-    // The server switches protocols although the request did not ask for it. The connection can't be used any more; the status
-    // is read like any other.
-    outgoing.on('upgrade', ({ statusCode: status = 101, headers: answerHeaders }, socket) => {
-      socket.destroy();
-      resolve({ status, authenticated, headers: answerHeaders, body: '' });
-    });
-    outgoing.on('response', (incoming) => {
-      answered = true;
-      const { statusCode: status = 0, headers: answerHeaders } = incoming;
-      const chunks: Buffer[] = [];
-      let length = 0;
-      incoming.on('error', fail);
-      incoming.on('data', (chunk: Buffer) => {
-        length += chunk.length;
-        chunks.push(chunk);
-        if (length <= limits.bodyBytes) return;
-        resolve({ status, authenticated, headers: answerHeaders, body: '', flaw: tooLong });
-        outgoing.destroy();
+
+    const write = () => {
+      onSend?.(purpose);
+      // The server switches protocols although the request did not ask for it. The connection can't be used any more; the status
+      // is read like any other.
+      outgoing.on('upgrade', ({ statusCode: status = 101, headers: answerHeaders }, socket) => {
+        socket.destroy();
+        resolve({ status, authenticated, headers: answerHeaders, body: '' });
       });
-      incoming.on('end', () => {
-        const decoded = decode(Buffer.concat(chunks), answerHeaders['content-encoding']);
-        resolve({ status, authenticated, headers: answerHeaders, ...decoded });
+      outgoing.on('response', (incoming) => {
+        const { statusCode: status = 0, headers: answerHeaders } = incoming;
+        // The server ends an idle connection, and may have said so before it got the request: RFC 9110, section 15.5.9.
+        if (status === 408 && wasOpen) return giveUp();
+        answered = true;
+        const chunks: Buffer[] = [];
+        let length = 0;
+        incoming.on('error', fail);
+        incoming.on('data', (chunk: Buffer) => {
+          length += chunk.length;
+          chunks.push(chunk);
+          if (length <= limits.bodyBytes) return;
+          resolve({ status, authenticated, headers: answerHeaders, body: '', flaw: tooLong });
+          outgoing.destroy();
+        });
+        incoming.on('end', () => {
+          const { socket } = outgoing;
+          if (socket) answeredBytes.set(socket, socket.bytesRead);
+          const decoded = decode(Buffer.concat(chunks), answerHeaders['content-encoding']);
+          resolve({ status, authenticated, headers: answerHeaders, ...decoded });
+        });
       });
+      outgoing.end(body);
+    };
+
+    outgoing.once('socket', (socket) => {
+      wasOpen = outgoing.reusedSocket || wasEarly(agent, socket);
+      if (!wasOpen) return write();
+      // What came before the request answers nothing (RFC 9112, section 9.2), and may not have been read yet.
+      const expected = answeredBytes.get(socket) ?? 0;
+      afterWholeTurn(() => (outgoing.destroyed || socket.bytesRead !== expected ? giveUp() : write()));
     });
-    outgoing.end(body);
   });
 }
 
