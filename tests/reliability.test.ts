@@ -48,6 +48,7 @@ const answerRaw = (answer: (response: ServerResponse, socket: Socket, count: num
 };
 
 const json = JSON.stringify(entity);
+const otherDocument = JSON.stringify({ ...entity, _id: 'f'.repeat(24) });
 
 describe('time: the answer leaves before the function is ended', () => {
   const timedOut = {
@@ -496,6 +497,27 @@ describe('connections', () => {
       if (connections % 3 === 0) socket.write(unasked['a document']);
     });
     expect(await burst()).toEqual(Array(20).fill({ document }));
+  });
+
+  describe('over which another answer came than the one asked for: it is closed, since it may stay one answer behind', () => {
+    test('a document', async () => {
+      const handler = await coldStart();
+      answerRaw((response, _socket, count) => response.end(count === 1 ? otherDocument : json));
+      expect(await ask(handler)).toMatchObject({ failure: 'AtlasUnexpectedAnswer' });
+      expect(await ask(handler)).toEqual({ document });
+      expect(atlas.counters.connections).toBe(2);
+    });
+
+    test('a document instead of an access token', async () => {
+      secretsManager.secrets[secretId] = JSON.stringify({ clientId: 'a', clientSecret: 'b' });
+      atlas.serviceAccounts = { a: 'b' };
+      const handler = await coldStart();
+      answerRaw((response) => response.end(json));
+      expect(await ask(handler)).toMatchObject({ failure: 'AtlasUnexpectedAnswer' });
+      atlas.intercept = undefined;
+      expect(await ask(handler)).toEqual({ document });
+      expect(atlas.counters.connections).toBe(2);
+    });
   });
 
   describe('a 408', () => {

@@ -6,7 +6,7 @@ import { Failure, OutOfTime } from '../core/failure.ts';
 import type { Question } from '../core/question.ts';
 import { within } from '../within.ts';
 import { liveMigrationOf } from './answer.ts';
-import { type HttpRequest, userAgent } from './http-client.ts';
+import { type HttpRequest, understand, userAgent } from './http-client.ts';
 import type { Credentials, SendAuthenticated, Session } from './session.ts';
 
 /** The document, and when its question was sent, in milliseconds since the epoch; or all failures so far, the last one last. */
@@ -85,7 +85,8 @@ export function createAttempts(
     const request = { ...requestFor(question, credentials), onSend };
     const answer = await within(ms, tooLate, (signal) => send(request, signal));
     usage.atlasStatus = answer.status;
-    return { document: liveMigrationOf(answer, session.scheme, question, Date.now()), askedAt };
+    const document = understand(answer, () => liveMigrationOf(answer, session.scheme, question, Date.now()));
+    return { document, askedAt };
   };
 
   const failed = (earlier: Failure[], error: unknown) => {

@@ -36,7 +36,22 @@ export type HttpAnswer = {
   body: string;
   /** Why the body could not be read, as the end of a sentence. */
   flaw?: string;
+  /** Closes the connection that it came over. */
+  close: () => void;
 };
+
+/**
+ * Reads an answer. Where it is not what was asked for, it may be the answer to another request, and all that follow on its
+ * connection as well: the connection is closed then.
+ */
+export function understand<T>(answer: HttpAnswer, read: (answer: HttpAnswer) => T): T {
+  try {
+    return read(answer);
+  } catch (error) {
+    if (error instanceof Failure && error.name === 'AtlasUnexpectedAnswer') answer.close();
+    throw error;
+  }
+}
 
 /** @throws Failure `AtlasUnavailable` without a connection, `AtlasUnexpectedAnswer` for what is no HTTP, the signal's reason */
 export type Send = (request: HttpRequest, signal: AbortSignal) => Promise<HttpAnswer>;
@@ -133,6 +148,7 @@ function exchange(request: HttpRequest, agent: http.Agent, signal: AbortSignal):
     });
     let wasOpen = false;
     let answered = false;
+    const close = () => void outgoing.socket?.destroy();
     const giveUp = () => {
       reject(signal.aborted ? signal.reason : new DeadSocket());
       outgoing.destroy();
@@ -153,7 +169,7 @@ function exchange(request: HttpRequest, agent: http.Agent, signal: AbortSignal):
       // is read like any other.
       outgoing.on('upgrade', ({ statusCode: status = 101, headers: answerHeaders }, socket) => {
         socket.destroy();
-        resolve({ status, authenticated, headers: answerHeaders, body: '' });
+        resolve({ status, authenticated, headers: answerHeaders, body: '', close });
       });
       outgoing.on('response', (incoming) => {
         const { statusCode: status = 0, headers: answerHeaders } = incoming;
@@ -167,14 +183,14 @@ function exchange(request: HttpRequest, agent: http.Agent, signal: AbortSignal):
           length += chunk.length;
           chunks.push(chunk);
           if (length <= limits.bodyBytes) return;
-          resolve({ status, authenticated, headers: answerHeaders, body: '', flaw: tooLong });
+          resolve({ status, authenticated, headers: answerHeaders, body: '', flaw: tooLong, close });
           outgoing.destroy();
         });
         incoming.on('end', () => {
           const { socket } = outgoing;
           if (socket) answeredBytes.set(socket, socket.bytesRead);
           const decoded = decode(Buffer.concat(chunks), answerHeaders['content-encoding']);
-          resolve({ status, authenticated, headers: answerHeaders, ...decoded });
+          resolve({ status, authenticated, headers: answerHeaders, ...decoded, close });
         });
       });
       outgoing.end(body);

@@ -17,7 +17,7 @@ import {
   readingOf,
 } from './answer.ts';
 import type { Server } from './base-url.ts';
-import { type HttpAnswer, type HttpRequest, type Send, userAgent } from './http-client.ts';
+import { type HttpAnswer, type HttpRequest, type Send, understand, userAgent } from './http-client.ts';
 import type { ServiceAccount, Session } from './session.ts';
 
 const limits = {
@@ -97,7 +97,7 @@ export function createTokenSession(
 
   const fetchToken = async (grant: HttpRequest, signal: AbortSignal): Promise<Token> => {
     const askedAt = Date.now();
-    const token = readToken(await send(grant, signal), askedAt);
+    const token = understand(await send(grant, signal), (answer) => readToken(answer, askedAt));
     return {
       authorization: `Bearer ${token.accessToken}`,
       expiresAt: askedAt + Math.max(Math.floor(token.expiresInSeconds * 1000) - limits.expiryMarginMs, 0),
