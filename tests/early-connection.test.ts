@@ -1,8 +1,16 @@
 /** The connection to Atlas that is opened before anybody asks: what it saves, and that it never costs an answer. */
 
+import dns from 'node:dns';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
+import { syncBuiltinESMExports } from 'node:module';
+import {
+  type AddressInfo,
+  connect,
+  createServer,
+  getDefaultAutoSelectFamilyAttemptTimeout,
+  type Socket,
+} from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import tls from 'node:tls';
@@ -248,12 +256,56 @@ describe.skipIf(!certificate)('the early connection', () => {
 
   test('with a certificate for another host: the failure is the usual one, and nothing was sent', async () => {
     const way = await startWay();
-    const handler = await coldStart({ ATLAS_BASE_URL: way.url.replace('localhost', '127.0.0.1') });
-    expect(await ask(handler)).toMatchObject({
-      failure: 'AtlasUnavailable',
-      detail: expect.stringContaining('(ERR_TLS_CERT_ALTNAME_INVALID)'),
+    const host = new URL(way.url).host.replace('localhost', '127.0.0.1');
+    const output = captureOutput();
+    expect(await ask(await coldStart({ ATLAS_BASE_URL: `https://${host}/api/atlas/v1.0` }))).toEqual({
+      failure: 'AtlasUnexpectedAnswer',
+      detail: `The TLS certificate of ${host} is not trusted (ERR_TLS_CERT_ALTNAME_INVALID).`,
     });
+    expect(output.lines()).toMatchObject([{ attempts: 1 }]);
     expect(atlas.counters.requests).toBe(0);
+  });
+
+  test('a certificate that nobody vouches for is named, of Atlas and of Secrets Manager', async () => {
+    const stranger = await makeCertificate(['DNS:localhost']);
+    if (!stranger) throw new Error('there is no openssl');
+    const server = await serveTls(stranger, atlas);
+    onTestFinished(() => void server.close());
+    const origin = `https://localhost:${server.port}`;
+    expect(await ask(await coldStart({ ATLAS_BASE_URL: `${origin}/api/atlas/v1.0` }))).toEqual({
+      failure: 'AtlasUnexpectedAnswer',
+      detail: expect.stringMatching(
+        /^The TLS certificate of localhost:\d+ is not trusted \([A-Z_]*SELF_SIGNED[A-Z_]*\)\.$/,
+      ),
+    });
+    const another = { AWS_ENDPOINT_URL_SECRETS_MANAGER: origin, ATLAS_BASE_URL: atlas.baseUrl };
+    expect(await ask(await coldStart(another))).toEqual({
+      failure: 'SecretUnavailable',
+      detail: expect.stringMatching(
+        /Secrets Manager, whose TLS certificate is not trusted, \([A-Z_]*SELF_SIGNED[A-Z_]*\)\.$/,
+      ),
+    });
+  });
+
+  test('of several addresses, each has a second for its handshake, and after one that refuses the next is tried', async () => {
+    const way = await startWay();
+    vi.spyOn(dns, 'lookup').mockImplementation(((
+      _host: string,
+      _options: object,
+      callback: (...args: unknown[]) => void,
+    ) =>
+      callback(null, [
+        { address: '127.0.0.9', family: 4 },
+        { address: '127.0.0.1', family: 4 },
+      ])) as typeof dns.lookup);
+    syncBuiltinESMExports();
+    onTestFinished(() => {
+      vi.restoreAllMocks();
+      syncBuiltinESMExports();
+    });
+    const handler = await coldStart({ ATLAS_BASE_URL: way.url });
+    expect(getDefaultAutoSelectFamilyAttemptTimeout()).toBe(1000);
+    expect(await ask(handler)).toEqual({ document });
   });
 
   test('to another server than the one that is asked: closed', async () => {

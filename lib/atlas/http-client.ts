@@ -6,6 +6,7 @@
 import http from 'node:http';
 import https from 'node:https';
 import type { Socket } from 'node:net';
+import { isUntrusted } from '../certificate.ts';
 import { Failure } from '../core/failure.ts';
 import { type HttpsProxy, ProxyAgent, ProxyFailure } from '../proxy.ts';
 import type { Server } from './base-url.ts';
@@ -53,7 +54,10 @@ export function understand<T>(answer: HttpAnswer, read: (answer: HttpAnswer) => 
   }
 }
 
-/** @throws Failure `AtlasUnavailable` without a connection, `AtlasUnexpectedAnswer` for what is no HTTP, the signal's reason */
+/**
+ * @throws Failure `AtlasUnavailable` without a connection, `AtlasUnexpectedAnswer` for what is no HTTP and for a certificate
+ *   that is not trusted, the signal's reason
+ */
 export type Send = (request: HttpRequest, signal: AbortSignal) => Promise<HttpAnswer>;
 
 /** What every request to Atlas says it comes from. */
@@ -116,10 +120,15 @@ function decode(body: Buffer, encoding = 'identity'): Pick<HttpAnswer, 'body' | 
 }
 
 function connectionFailure(error: NodeJS.ErrnoException, host: string): Failure {
+  const code = error.code ?? 'no code';
+  // Nobody knows who would answer, and asking again does not help.
+  if (isUntrusted(code)) {
+    const through = error instanceof ProxyFailure ? `, ${error.message}` : ` (${code})`;
+    return new Failure('AtlasUnexpectedAnswer', `The TLS certificate of ${host} is not trusted${through}.`);
+  }
   if (error instanceof ProxyFailure) {
     return new Failure('AtlasUnavailable', `No connection to ${host} ${error.message}.`);
   }
-  const code = error.code ?? 'no code';
   return code.startsWith('HPE_')
     ? new Failure('AtlasUnexpectedAnswer', `${host} did not answer in HTTP (${code}).`)
     : new Failure('AtlasUnavailable', `The connection to ${host} failed or broke (${code}).`);

@@ -1,6 +1,7 @@
 /** Asks AWS Secrets Manager for a secret's text. */
 
 import { GetSecretValueCommand, SecretsManagerClient } from '@aws-sdk/client-secrets-manager';
+import { isUntrusted } from '../certificate.ts';
 import { Failure, nameOf } from '../core/failure.ts';
 import { type HttpsProxy, ProxyAgent, ProxyFailure } from '../proxy.ts';
 
@@ -35,18 +36,15 @@ export class UnreadableSecret extends Failure {
 }
 
 function failureFor(error: unknown, secretId: string): Failure {
-  if (error instanceof ProxyFailure) {
-    return new Failure(
-      'SecretUnavailable',
-      `The secret ${secretId} could not be read from Secrets Manager ${error.message}.`,
-    );
-  }
   const name = nameOf(error);
+  const unread = `The secret ${secretId} could not be read from Secrets Manager`;
+  const why = isUntrusted(name) ? ', whose TLS certificate is not trusted,' : '';
+  if (error instanceof ProxyFailure) return new Failure('SecretUnavailable', `${unread}${why} ${error.message}.`);
   const status = (error as { $metadata?: { httpStatusCode?: number } }).$metadata?.httpStatusCode ?? 0;
   if (isUnreadable(name, String((error as Error).message))) return new UnreadableSecret(secretId, name);
   return status >= 400 && status < 500 && !passing.test(name)
     ? new Failure('SecretInvalid', `Secrets Manager does not return the secret ${secretId} (${name}).`)
-    : new Failure('SecretUnavailable', `The secret ${secretId} could not be read from Secrets Manager (${name}).`);
+    : new Failure('SecretUnavailable', `${unread}${why} (${name}).`);
 }
 
 /** @throws Failure `SecretUnavailable` or `SecretInvalid`; `UnreadableSecret` where there is none, or access is denied */
