@@ -19,16 +19,12 @@ function hashedKey(algorithm: DigestAlgorithm, { publicKey, privateKey }: ApiKey
 
 const escapeQuoted = (text: string) => text.replace(/["\\]/g, '\\$&');
 
-/**
- * @param nonceCount how many requests have used this nonce, with this one (RFC 7616, section 3.4): never the same twice
- * @returns the header's value, with which the request answers the challenge
- */
-export function authorization(
-  challenge: DigestChallenge,
-  key: ApiKey,
-  { cnonce, nonceCount }: { cnonce: string; nonceCount: number },
-  { method, path }: Pick<HttpRequest, 'method' | 'path'>,
-): string {
+/** One for each challenge, since hashing the key takes longer than the rest. */
+const clients = new WeakMap<DigestChallenge, DigestClient>();
+
+function clientFor(challenge: DigestChallenge, key: ApiKey): DigestClient {
+  const known = clients.get(challenge);
+  if (known) return known;
   const { realm, nonce, opaque, algorithm, qop } = challenge;
   // It would hash the user's name with the escapes that only belong into the header: so it gets the hash.
   const client = new DigestClient(escapeQuoted(key.publicKey), hashedKey(algorithm, key, realm), {
@@ -44,14 +40,34 @@ export function authorization(
     nonce,
     opaque: opaque === undefined ? null : escapeQuoted(opaque),
     qop: qop ? 'auth' : null,
-    cnonce,
-    nc: nonceCount.toString(16),
   });
+  clients.set(challenge, client);
+  return client;
+}
+
+/**
+ * @param key always the same for one challenge
+ * @param nonceCount how many requests have used this nonce, with this one (RFC 7616, section 3.4): never the same twice
+ * @returns the header's value, with which the request answers the challenge
+ */
+export function authorization(
+  challenge: DigestChallenge,
+  key: ApiKey,
+  { cnonce, nonceCount }: { cnonce: string; nonceCount: number },
+  { method, path }: Pick<HttpRequest, 'method' | 'path'>,
+): string {
+  const { nonce, qop } = challenge;
+  const client = clientFor(challenge, key);
+  Object.assign(client.digest, { cnonce, nc: nonceCount.toString(16) });
   // Of a URL it uses the part after the host only.
   const { headers } = client.addAuth(`http://host${path}`, { method });
   // What is hashed is the nonce itself, what is sent is a quoted string (RFC 9110, section 5.6.4). No other directive
   // before it can hold these characters: quotes inside of them are escaped.
-  const header: string = headers.Authorization.replace(`nonce="${nonce}"`, () => `nonce="${escapeQuoted(nonce)}"`);
+  const quoted = escapeQuoted(nonce);
+  const header: string =
+    quoted === nonce
+      ? headers.Authorization
+      : headers.Authorization.replace(`nonce="${nonce}"`, () => `nonce="${quoted}"`);
   // Both must be left out where the challenge has no qop (RFC 2617, section 3.2.2); digest-fetch always sends them.
   return qop ? header : header.replace(/,nc=[^,]*,cnonce="[^"]*"$/, '');
 }

@@ -2,7 +2,7 @@
 
 import { expect } from 'vitest';
 
-/** @param short times in the short set; in the long one, ten times as many */
+/** @param short times in the short set; in the long one, five times as many */
 export const runs = (short: number) => ({
-  numRuns: expect.getState().testPath?.includes('/tests/long/') ? 10 * short : short,
+  numRuns: expect.getState().testPath?.includes('/tests/long/') ? 5 * short : short,
 });
