@@ -470,6 +470,7 @@ describe('how long to wait after a 429', () => {
   test.each<[string, unknown[], number]>([
     ['RATE_LIMITED_TOKEN_BUCKET', ['/path', 7, 1200, 500, 60], 7],
     ['RATE_LIMITED_TOKEN_BUCKET', ['/path', '8'], 8],
+    ['RATE_LIMITED_TOKEN_BUCKET', ['/path', { toString: 1 }], 1],
     ['TOO_MANY_REQUESTS', ['/path', 9, 9], 1],
     ['UNEXPECTED_ERROR', [9, 9, 9], 1],
   ])('of %s, the parameters %j say %i s', async (code, parameters, seconds) => {

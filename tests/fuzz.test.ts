@@ -3,7 +3,8 @@
 import fc from 'fast-check';
 import { beforeAll, beforeEach, expect, test } from 'vitest';
 import type { LambdaHandler } from '../embedded/lambda-invoke.ts';
-import { failureNames } from '../lib/core/failure.ts';
+import { Failure, failureNames } from '../lib/core/failure.ts';
+import { readSecret } from '../lib/secret/format.ts';
 import {
   allIsWell,
   ask,
@@ -73,8 +74,14 @@ const almostEntity = fc.record(
 const almostError = fc.record(
   {
     error: field(404, '404'),
-    errorCode: field('GROUP_NOT_FOUND', 'UNEXPECTED_ERROR', 'RESOURCE_NOT_FOUND', 'RATE_LIMITED_TOKEN_BUCKET', null),
-    parameters: field(null, ['203.0.113.1'], ['/path', 3, 1200, 500, 60]),
+    errorCode: field(
+      ...['GROUP_NOT_FOUND', 'UNEXPECTED_ERROR', 'RESOURCE_NOT_FOUND', null],
+      ...['RATE_LIMITED', 'RATE_LIMITED_TOKEN_BUCKET', 'IP_ADDRESS_NOT_ON_ACCESS_LIST'],
+    ),
+    parameters: fc.oneof(
+      field(null, ['203.0.113.1'], ['/path', 3, 1200, 500, 60], ['/api/oauth/token', 10, 1]),
+      fc.tuple(fc.constant('/path'), anything, anything),
+    ),
   },
   { requiredKeys: [] },
 );
@@ -168,6 +175,47 @@ test('whatever Atlas challenges with, callers get a failure of the contract', as
     }),
     runs(60),
   );
+});
+
+test('whatever the secret holds, it is read or refused without a word of it, and the flag alone leads to the government', async () => {
+  const names = [
+    ...['publicKey', 'public_key', 'PublicKey ', 'MONGODB_ATLAS_PUBLIC_KEY', 'privateKey', 'private-key', 'apiKey'],
+    ...['username', 'clientId', 'clientSecret', 'client_id', 'isMongoDBGovCloud', 'is_mongodb_gov_cloud'],
+  ];
+  // A text that is in no sentence of the product, so that one that is told is found.
+  const value = field('', null, 'K9x', ' K9x ', 'K9y', 'mdb_sa_id_K9x', true, 'True', 'no', { toString: 1 });
+  const member = fc.tuple(fc.constantFrom(...names), value);
+  const secret = fc.array(member, { maxLength: 6 }).map((members) => Object.fromEntries(members));
+  const ends = new Set<string>();
+  fc.assert(
+    fc.property(fc.tuple(fc.constantFrom('', '\uFEFF'), secret), ([mark, made]) => {
+      const written = toText(made);
+      try {
+        const { baseUrl, ...keys } = readSecret(mark + written, 'atlas/x', undefined);
+        ends.add(baseUrl.server.hostname);
+        for (const key of Object.values(keys)) expect(key).toMatch(/^[\x21-\x7e]+$/);
+        const flags = Object.entries(JSON.parse(written))
+          .filter(([name]) => /gov/i.test(name))
+          .map(([, flag]) => JSON.stringify(flag).replace(/["\s]/g, '').toLowerCase());
+        expect(baseUrl.server.hostname.includes('mongodbgov')).toBe(flags.includes('true'));
+      } catch (error) {
+        if (!(error instanceof Failure)) throw error;
+        ends.add(error.name);
+        expect(error.name).toBe('SecretInvalid');
+        expect(error.message).not.toContain('K9');
+      }
+    }),
+    {
+      ...runs(2000),
+      examples: [
+        [['', { publicKey: 'K9x', privateKey: 'K9y' }]],
+        [['', { publicKey: 'K9x', privateKey: 'K9y', isMongoDBGovCloud: 'True' }]],
+        [['', { publicKey: 'K9x', privateKey: 'K9y', isMongoDBGovCloud: { toString: 1 } }]],
+        [['', { publicKey: { toString: 1 }, public_key: { toString: 1 } }]],
+      ],
+    },
+  );
+  expect(ends.size).toBe(3);
 });
 
 test('whatever comes in as an event, the answer is a document or a failure of the contract', async () => {

@@ -696,3 +696,17 @@ test('a refused key costs one fresh reading of the secret and no second try of t
   expect(secretsManager.counters.reads).toBe(2);
   expect(atlas.counters.requests).toBe(2);
 });
+
+test.each<[FailureName, number, unknown]>([
+  ['SecretInvalid', 400, { __type: 'InvalidRequestException', message: { toString: 1 } }],
+  ['SecretInvalid', 400, { __type: { toString: 1 }, message: ['x'] }],
+  ['SecretInvalid', 400, { __type: 'ResourceNotFoundException', Message: { toString: 1 } }],
+  ['SecretInvalid', 200, { SecretString: { toString: 1 } }],
+  ['SecretInvalid', 200, null],
+])('%s where Secrets Manager answers %i and %j, which it never should', async (failure, status, body) => {
+  secretsManager.intercept = (_request, response) => {
+    response.writeHead(status, { 'content-type': 'application/x-amz-json-1.1' }).end(JSON.stringify(body));
+    return true;
+  };
+  expect(await ask(await coldStart())).toMatchObject({ failure });
+});

@@ -25,7 +25,10 @@ export function retryAfter(header: string | undefined, now: number): number | un
  * @returns 1 for every other code: what no code defines is not read
  */
 export function retryAfterOf(errorCode: string | null, parameters: unknown): number {
-  const at = (place: number) => (Array.isArray(parameters) ? Number(parameters[place] ?? Number.NaN) : Number.NaN);
+  const at = (place: number): number => {
+    const value: unknown = Array.isArray(parameters) ? parameters[place] : undefined;
+    return typeof value === 'number' || typeof value === 'string' ? Number(value) : Number.NaN;
+  };
   const seconds = { RATE_LIMITED_TOKEN_BUCKET: at(1), RATE_LIMITED: 60 * at(2) }[errorCode ?? ''] ?? Number.NaN;
   return Number.isFinite(seconds) ? bounded(seconds) : 1;
 }

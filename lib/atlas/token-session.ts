@@ -34,8 +34,8 @@ const limits = {
 function isTokenLimit(content: unknown): boolean {
   if (!isObject(content)) return false;
   const { error, errorCode: _, ...more } = content;
-  const texts = Object.values(more).filter((text) => typeof text === 'string' && text !== '');
-  return texts.some((text) => /token limit/i.test(String(text))) || (error === 'access_denied' && texts.length === 0);
+  const texts = Object.values(more).filter((text): text is string => typeof text === 'string' && text !== '');
+  return texts.some((text) => /token limit/i.test(text)) || (error === 'access_denied' && texts.length === 0);
 }
 
 /** RFC 6749, section 5.1: optional. A token whose life is unknown serves one question. */

@@ -41,12 +41,14 @@ export function readSecret(text: string, secretId: string, override: BaseUrl | u
 
   const entries = Object.entries(json);
   const trimmed = (value: unknown) => (typeof value === 'string' ? value.trim() : value);
+  /** Never of an object: one that has a member `toString` can't become a text. */
+  const toText = (value: unknown) => (typeof value === 'object' ? 'an object' : String(value));
   /** The value of a field in whichever spelling it stands there; one that is empty or null does not count. */
   const fieldOf = (field: string): unknown => {
     const [first, ...others] = entries
       .map(([name, value]) => ({ name, value: trimmed(value) }))
       .filter(({ name, value }) => plain(name) === field && value !== null && value !== '');
-    const other = others.find(({ value }) => String(value) !== String(first?.value));
+    const other = others.find(({ value }) => toText(value) !== toText(first?.value));
     if (other) throw invalid(`has two values for one field: ${first?.name} and ${other.name} differ`);
     return first?.value;
   };
@@ -67,10 +69,8 @@ export function readSecret(text: string, secretId: string, override: BaseUrl | u
     if (!['string', 'undefined'].includes(typeof fieldOf('baseurl')))
       throw invalid(`has a baseUrl that cannot be used: it ${baseUrlRule}`);
     // A key is never sent to another Atlas than the one meant: what is not understood has no default.
-    const flag = fieldOf('ismongodbgovcloud') ?? false;
-    const said = String(flag).toLowerCase();
-    if (typeof flag === 'object' || !['true', 'false'].includes(said))
-      throw invalid('has an isMongoDBGovCloud that is neither true nor false');
+    const said = toText(fieldOf('ismongodbgovcloud') ?? false).toLowerCase();
+    if (!['true', 'false'].includes(said)) throw invalid('has an isMongoDBGovCloud that is neither true nor false');
     const read = readBaseUrl(textOf('baseurl') || (said === 'true' ? governmentOrigin : commercialOrigin));
     if (!read) throw invalid(`has a baseUrl that cannot be used: it ${baseUrlRule}`);
     return read;

@@ -21,9 +21,9 @@ const passing =
  * For a secret that does not exist or has no value yet, AWS returns either error, depending on the caller's policy; for one that
  * is marked for deletion, an InvalidRequestException whose message says so.
  */
-const isUnreadable = (name: string, message: string) =>
+const isUnreadable = (name: string, message: unknown) =>
   /^(ResourceNotFound|AccessDenied)(Exception)?$/.test(name) ||
-  (name === 'InvalidRequestException' && /marked for deletion/i.test(message));
+  (name === 'InvalidRequestException' && typeof message === 'string' && /marked for deletion/i.test(message));
 
 /** A secret that does not exist or has no value, is marked for deletion, or that the function may not read. */
 export class UnreadableSecret extends Failure {
@@ -41,7 +41,7 @@ function failureFor(error: unknown, secretId: string): Failure {
   const why = isUntrusted(name) ? ', whose TLS certificate is not trusted,' : '';
   if (error instanceof ProxyFailure) return new Failure('SecretUnavailable', `${unread}${why} ${error.message}.`);
   const status = (error as { $metadata?: { httpStatusCode?: number } }).$metadata?.httpStatusCode ?? 0;
-  if (isUnreadable(name, String((error as Error).message))) return new UnreadableSecret(secretId, name);
+  if (isUnreadable(name, (error as { message?: unknown }).message)) return new UnreadableSecret(secretId, name);
   return status >= 400 && status < 500 && !passing.test(name)
     ? new Failure('SecretInvalid', `Secrets Manager does not return the secret ${secretId} (${name}).`)
     : new Failure('SecretUnavailable', `${unread}${why} (${name}).`);
