@@ -4,8 +4,11 @@
  * the parts of the template that are ours, and tests/long/package.test.ts packages the other forms of the API.
  */
 
+import { createHash, createHmac } from 'node:crypto';
 import { globSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { SignatureV4 } from '@smithy/signature-v4';
+import { AwsClient } from 'aws4fetch';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
 import type { Resource } from '../deploy/cloudformation.ts';
@@ -192,6 +195,34 @@ describe('callers', () => {
       AllowHeaders: ['authorization', 'x-amz-date', 'x-amz-security-token', 'x-amz-content-sha256', 'x-amz-user-agent'],
       ExposeHeaders: ['retry-after', 'age'],
     });
+  });
+
+  test('may bring from those pages what the signers of web pages send', async () => {
+    const credentials = { accessKeyId: 'AKIDEXAMPLE', secretAccessKey: 'x', sessionToken: 'token' };
+    const hostname = 'abc.execute-api.eu-central-1.amazonaws.com';
+    const path = `/groups/${groupId}/liveMigrations/${liveMigrationId}`;
+    const { headers: byAws4fetch } = await new AwsClient(credentials).sign(`https://${hostname}${path}`);
+    class Sha256 {
+      private readonly hash;
+      constructor(key?: string | ArrayBuffer | ArrayBufferView) {
+        this.hash = key === undefined ? createHash('sha256') : createHmac('sha256', key as string);
+      }
+      update(data: string | ArrayBuffer | ArrayBufferView) {
+        this.hash.update(data as string);
+      }
+      reset() {}
+      digest = async () => new Uint8Array(this.hash.digest());
+    }
+    const signer = new SignatureV4({ credentials, region: 'eu-central-1', service: 'execute-api', sha256: Sha256 });
+    const { headers: bySmithy } = await signer.sign({
+      ...{ method: 'GET', protocol: 'https:', hostname, path },
+      headers: { host: hostname, 'x-amz-user-agent': 'aws-amplify/6' },
+    });
+    const allowed = only(full, 'AWS::ApiGatewayV2::Api')['CorsConfiguration'] as { AllowHeaders: string[] };
+    const sent = [...byAws4fetch.keys(), ...Object.keys(bySmithy)].map((name) => name.toLowerCase());
+    // A browser sets Host itself, and asks nobody whether it may.
+    const asked = new Set(sent.filter((name) => name !== 'host'));
+    expect([...asked].sort()).toEqual([...allowed.AllowHeaders].sort());
   });
 
   test('are throttled', () => {
