@@ -1,11 +1,18 @@
 /** What Atlas, Secrets Manager, the network and Lambda do to an execution environment, and what the caller gets. */
 
+import { spawn } from 'node:child_process';
+import dns from 'node:dns';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { Socket } from 'node:net';
+import {
+  connect,
+  getDefaultAutoSelectFamilyAttemptTimeout,
+  type Socket,
+  setDefaultAutoSelectFamilyAttemptTimeout,
+} from 'node:net';
 import zlib from 'node:zlib';
-import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import type { FailureName } from '#contract';
 import { atlasError, type Reply } from '../embedded/atlas.ts';
 import type { LambdaHandler } from '../embedded/lambda-invoke.ts';
@@ -701,3 +708,36 @@ describe('bodies', () => {
     expect(await ask(handler, 'direct', {}, 600)).toMatchObject({ failure: 'AtlasUnavailable' });
   });
 });
+
+// Linux alone drops what comes to a full queue, and has more than one address for this machine.
+test.skipIf(process.platform !== 'linux')(
+  'an address of Atlas that never accepts has a second, and the next one answers',
+  async () => {
+    const { port } = new URL(atlas.origin);
+    const listen = `require('node:net').createServer().listen({ port: ${port}, host: '127.0.0.2', backlog: 1 }, () => console.log())`;
+    const silent = spawn(process.execPath, ['-e', listen], { stdio: ['ignore', 'pipe', 'inherit'] });
+    onTestFinished(() => void silent.kill('SIGKILL'));
+    await once(silent.stdout, 'data');
+    silent.kill('SIGSTOP');
+    // Its queue takes two.
+    const queued = [0, 1].map(() => connect(Number(port), '127.0.0.2').on('error', () => {}));
+    await Promise.all(queued.map((socket) => once(socket, 'connect')));
+    const resolve = vi.spyOn(dns, 'lookup').mockImplementation(((
+      _host: string,
+      _options: object,
+      done: (error: null, found: object[]) => void,
+    ) =>
+      done(
+        null,
+        ['127.0.0.2', '127.0.0.1'].map((address) => ({ address, family: 4 })),
+      )) as never);
+    onTestFinished(() => resolve.mockRestore());
+
+    setDefaultAutoSelectFamilyAttemptTimeout(250);
+    expect(await ask(await coldStart({ ATLAS_BASE_URL: `http://localhost:${port}/api/atlas/v1.0` }))).toEqual({
+      document,
+    });
+    expect(resolve).toHaveBeenCalled();
+    expect(getDefaultAutoSelectFamilyAttemptTimeout()).toBe(1000);
+  },
+);
