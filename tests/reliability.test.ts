@@ -1,12 +1,10 @@
 /** What Atlas, Secrets Manager, the network and Lambda do to an execution environment, and what the caller gets. */
 
-import { spawn } from 'node:child_process';
 import dns from 'node:dns';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import {
-  connect,
   getDefaultAutoSelectFamilyAttemptTimeout,
   type Socket,
   setDefaultAutoSelectFamilyAttemptTimeout,
@@ -36,6 +34,7 @@ import {
   secretsManager,
   skipPauses,
 } from './support/harness.ts';
+import { startSilentPort } from './support/silent-port.ts';
 import { kinds, unasked } from './support/unasked.ts';
 
 beforeEach(allIsWell);
@@ -173,7 +172,7 @@ describe('time: the answer leaves before the function is ended', () => {
       secretsManager.intercept = hung.isFirst;
       vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] });
       // Else the SDK would ask again before.
-      const handler = await coldStart({}, { 'secret/secrets-manager.ts': { connectionMs: 60_000, requestMs: 60_000 } });
+      const handler = await coldStart({}, { 'secret/secrets-manager.ts': { requestMs: 60_000 } });
       await hung.came;
       const early = ask(handler);
       await vi.advanceTimersByTimeAsync(500);
@@ -710,34 +709,25 @@ describe('bodies', () => {
 });
 
 // Linux alone drops what comes to a full queue, and has more than one address for this machine.
-test.skipIf(process.platform !== 'linux')(
-  'an address of Atlas that never accepts has a second, and the next one answers',
-  async () => {
-    const { port } = new URL(atlas.origin);
-    const listen = `require('node:net').createServer().listen({ port: ${port}, host: '127.0.0.2', backlog: 1 }, () => console.log())`;
-    const silent = spawn(process.execPath, ['-e', listen], { stdio: ['ignore', 'pipe', 'inherit'] });
-    onTestFinished(() => void silent.kill('SIGKILL'));
-    await once(silent.stdout, 'data');
-    silent.kill('SIGSTOP');
-    // Its queue takes two.
-    const queued = [0, 1].map(() => connect(Number(port), '127.0.0.2').on('error', () => {}));
-    await Promise.all(queued.map((socket) => once(socket, 'connect')));
-    const resolve = vi.spyOn(dns, 'lookup').mockImplementation(((
-      _host: string,
-      _options: object,
-      done: (error: null, found: object[]) => void,
-    ) =>
-      done(
-        null,
-        ['127.0.0.2', '127.0.0.1'].map((address) => ({ address, family: 4 })),
-      )) as never);
-    onTestFinished(() => resolve.mockRestore());
+describe.skipIf(process.platform !== 'linux')(
+  'an address that never accepts has a second, and the next one answers',
+  () => {
+    test.each([
+      ['Atlas', atlas, 'ATLAS_BASE_URL', '/api/atlas/v1.0'],
+      ['Secrets Manager', secretsManager, 'AWS_ENDPOINT_URL_SECRETS_MANAGER', ''],
+    ])('for %s', async (_, { origin }, variable, path) => {
+      const { port } = new URL(origin);
+      await startSilentPort('127.0.0.2', Number(port));
+      const found = ['127.0.0.2', '127.0.0.1'].map((address) => ({ address, family: 4 }));
+      const lookup = (_host: string, _options: object, done: (error: null, addresses: object[]) => void) =>
+        done(null, found);
+      const resolve = vi.spyOn(dns, 'lookup').mockImplementation(lookup as never);
+      onTestFinished(() => resolve.mockRestore());
 
-    setDefaultAutoSelectFamilyAttemptTimeout(250);
-    expect(await ask(await coldStart({ ATLAS_BASE_URL: `http://localhost:${port}/api/atlas/v1.0` }))).toEqual({
-      document,
+      setDefaultAutoSelectFamilyAttemptTimeout(250);
+      expect(await ask(await coldStart({ [variable]: `http://localhost:${port}${path}` }))).toEqual({ document });
+      expect(resolve).toHaveBeenCalledOnce();
+      expect(getDefaultAutoSelectFamilyAttemptTimeout()).toBe(1000);
     });
-    expect(resolve).toHaveBeenCalled();
-    expect(getDefaultAutoSelectFamilyAttemptTimeout()).toBe(1000);
   },
 );

@@ -7,9 +7,7 @@ import { type HttpsProxy, ProxyAgent, ProxyFailure } from '../proxy.ts';
 
 export const limits = {
   attempts: 3,
-  connectionMs: 1000,
-  /** Through a proxy, the SDK counts the tunnel and the TLS in it as well: its limit must be above theirs. */
-  proxiedConnectionMs: 2500,
+  /** The connection included, which may take a second for an address that does not answer, or a proxy's tunnel. */
   requestMs: 2000,
 };
 
@@ -56,7 +54,6 @@ export function createSecretReader(proxy: HttpsProxy | undefined): ReadSecretTex
     maxAttempts: limits.attempts,
     // A secret is read every few minutes, and a frozen socket does not live that long: none is kept.
     requestHandler: {
-      connectionTimeout: proxy ? limits.proxiedConnectionMs : limits.connectionMs,
       requestTimeout: limits.requestMs,
       throwOnRequestTimeout: true,
       httpAgent: { keepAlive: false },
