@@ -1,6 +1,6 @@
 /**
  * The history of an execution is limited to 25,000 events, and each state transition costs money. Both are counted here
- * as the definitions run. The arithmetic is in docs/waiting.md; tests/long/history.test.ts runs the longest waits.
+ * as the definitions run. The arithmetic is in docs/waiting.md; tests/long/event-quota.test.ts runs the longest waits.
  */
 
 import { expect, test } from 'vitest';
