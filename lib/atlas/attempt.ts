@@ -2,9 +2,9 @@
 
 import type { LiveMigration } from '#contract';
 import { type Call, timed } from '../core/call.ts';
-import { Failure, OutOfTime } from '../core/failure.ts';
+import { withinDeadline } from '../core/deadline.ts';
+import { Failure } from '../core/failure.ts';
 import type { Question } from '../core/question.ts';
-import { within } from '../within.ts';
 import { liveMigrationOf } from './answer.ts';
 import { type HttpRequest, understand, userAgent } from './http-client.ts';
 import type { Credentials, SendAuthenticated, Session } from './session.ts';
@@ -79,11 +79,10 @@ export function createAttempts(
     const send = await getReady();
     ready = undefined;
     begin();
-    const ms = Math.min(attemptMs, deadline.msLeft());
-    const text = `Atlas did not answer within ${Math.round(ms)} ms.`;
-    const tooLate = () => new (ms < attemptMs ? OutOfTime : Failure)('AtlasTimedOut', text);
     const request = { ...requestFor(question, credentials), onSend };
-    const answer = await within(ms, tooLate, (signal) => send(request, signal));
+    const answer = await withinDeadline(deadline, attemptMs, 'AtlasTimedOut', 'Atlas did not answer', (signal) =>
+      send(request, signal),
+    );
     usage.atlasStatus = answer.status;
     const document = understand(answer, () => liveMigrationOf(answer, session.scheme, question, Date.now()));
     return { document, askedAt };

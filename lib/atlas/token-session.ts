@@ -1,12 +1,11 @@
 /** Authenticates requests to Atlas with a service account: one OAuth 2.0 access token, kept and shared by all calls. */
 
 import type { Call } from '../core/call.ts';
-import { Failure, OutOfTime } from '../core/failure.ts';
+import { withinDeadline } from '../core/deadline.ts';
 import { isObject } from '../json.ts';
 import type { Share } from '../sharing/sharing.ts';
 import { createTokenSharing, type Token } from '../sharing/token.ts';
 import { singleFlight } from '../single-flight.ts';
-import { within } from '../within.ts';
 import {
   accessDenied,
   failureByStatus,
@@ -114,14 +113,12 @@ export function createTokenSession(
   const tokenFor = async (call: Call, onSend: HttpRequest['onSend'], refused?: Token) => {
     if (kept === refused) kept = undefined;
     if (kept && isKept()) return { token: kept, isNew: false };
-    const ask = () => {
-      const ms = Math.min(attemptMs, call.deadline.msLeft());
-      const text = `Atlas issued no access token within ${Math.round(ms)} ms.`;
-      const tooLate = () => new (ms < attemptMs ? OutOfTime : Failure)('AtlasTimedOut', text);
-      // The request for a token counts for the call that it is sent for.
-      const grant = onSend ? { ...tokenRequest, onSend } : tokenRequest;
-      return within(ms, tooLate, (signal) => fetchForAll(grant, signal));
-    };
+    // The request for a token counts for the call that it is sent for.
+    const grant = onSend ? { ...tokenRequest, onSend } : tokenRequest;
+    const ask = () =>
+      withinDeadline(call.deadline, attemptMs, 'AtlasTimedOut', 'Atlas issued no access token', (signal) =>
+        fetchForAll(grant, signal),
+      );
     const got = shareToken ? await shareToken(call, ask, refused) : { token: await ask(), isNew: true };
     kept = got.token;
     return got;

@@ -4,6 +4,7 @@ import { isDeepStrictEqual } from 'node:util';
 import type { Credentials } from '../atlas/session.ts';
 import type { CredentialsSource } from '../core/answer-question.ts';
 import { type Call, timed } from '../core/call.ts';
+import { withinDeadline } from '../core/deadline.ts';
 import { Failure, OutOfTime } from '../core/failure.ts';
 import { remember } from '../remember.ts';
 import { singleFlight } from '../single-flight.ts';
@@ -77,12 +78,13 @@ export function createCredentialsStore(
 
   /** @throws Failure `OutOfTime` where only this call had no more time; any other failure is remembered */
   const read = async (id: string, mostMs: number, { deadline, usage }: Call): Promise<Held> => {
-    const ms = Math.min(mostMs, deadline.msLeft());
-    const text = `Secrets Manager did not answer within ${Math.round(ms)} ms.`;
-    const tooLate = () => new (ms < mostMs ? OutOfTime : Failure)('SecretUnavailable', text);
     usage.secretReads += 1;
     try {
-      return await timed(usage, 'secretMs', () => within(ms, tooLate, (signal) => readShared(id, signal)));
+      return await timed(usage, 'secretMs', () =>
+        withinDeadline(deadline, mostMs, 'SecretUnavailable', 'Secrets Manager did not answer', (signal) =>
+          readShared(id, signal),
+        ),
+      );
     } catch (error) {
       if (error instanceof Failure && !(error instanceof OutOfTime)) coolDown(id, error);
       throw error;
