@@ -30,7 +30,6 @@ export function openTable(TableName: string, proxy: HttpsProxy | undefined): Sto
   const client = new DynamoDBClient({
     maxAttempts: limits.attempts,
     requestHandler: {
-      connectionTimeout: limits.attemptMs,
       requestTimeout: limits.attemptMs,
       throwOnRequestTimeout: true,
       httpsAgent: proxy ? new ProxyAgent({ keepAlive: true }, proxy) : { keepAlive: true },
