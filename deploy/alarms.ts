@@ -8,6 +8,7 @@
  * of which one is there whenever the other is.
  */
 
+import { namespace } from '../lib/lambda/invocation-line.ts';
 import type { Api } from './api.ts';
 import type { Alarm, Metric, Part, Query, Resource } from './cloudformation.ts';
 import type { Settings } from './parameters.ts';
@@ -17,8 +18,6 @@ const minute = 60;
 const ONCE = 80;
 /** Minutes within which two faults are repeated, also at hourly questions. */
 const REPEATED = 130;
-
-const namespace = 'AtlasLiveMigration';
 
 /** The metrics that the function or a state machine of this service writes. */
 const metricsOf =

@@ -3,11 +3,11 @@
  * and the names of resources are filled in by CloudFormation.
  */
 
+import { namespace } from '../lib/lambda/invocation-line.ts';
 import type { Api } from './api.ts';
 import type { Metric, Part } from './cloudformation.ts';
 import type { Settings } from './parameters.ts';
 
-const own = 'AtlasLiveMigration';
 /** What CloudFormation fills in. */
 const hole = (name: string) => `\${${name}}`;
 const service = hole('Service');
@@ -19,7 +19,7 @@ type Row = [title: string, lines: Line[], unit: string, more?: { stacked: true }
 
 /** Finds the metrics of all the values that the last dimensions have, so that new migrations show up by themselves. */
 const search = (dimensions: string[], metric: string, statistic: string, period: number) =>
-  `SEARCH('{${[own, 'service', ...dimensions].join(',')}} MetricName="${metric}" service="${service}"', '${statistic}', ${period})`;
+  `SEARCH('{${[namespace, 'service', ...dimensions].join(',')}} MetricName="${metric}" service="${service}"', '${statistic}', ${period})`;
 
 const expression = (text: string, label: string): Line => [{ expression: text, label, region: '${AWS::Region}' }];
 const functionMetric = (metric: string, options: Options): Line => [
@@ -44,7 +44,7 @@ const apiMetric = ({ Namespace, MetricName, Dimensions }: Metric, options: Optio
   return [Namespace, MetricName, ...dimensions, { stat: 'Sum', ...options }];
 };
 const ownMetric = (metric: string, options: Options): Line => [
-  own,
+  namespace,
   metric,
   'service',
   service,
@@ -75,7 +75,7 @@ const rows = (gateway: Api['gateway'], hasTable: boolean): Row[] => [
     [
       'Latency of Atlas',
       [
-        [own, 'AtlasLatency', 'service', service, 'outcome', 'Answered', { stat: 'p50', label: 'p50' }],
+        [namespace, 'AtlasLatency', 'service', service, 'outcome', 'Answered', { stat: 'p50', label: 'p50' }],
         ['...', { stat: 'p99', label: 'p99' }],
       ],
       'ms',
@@ -85,7 +85,7 @@ const rows = (gateway: Api['gateway'], hasTable: boolean): Row[] => [
     [
       'Answers and requests to Atlas',
       [
-        [own, 'Requests', 'service', service, 'outcome', 'Answered', { stat: 'Sum', label: 'answers' }],
+        [namespace, 'Requests', 'service', service, 'outcome', 'Answered', { stat: 'Sum', label: 'answers' }],
         ownMetric('AtlasRequests', { label: 'requests to Atlas' }),
         ...(hasTable
           ? [

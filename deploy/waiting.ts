@@ -3,6 +3,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parse } from 'yaml';
+import { namespace } from '../lib/lambda/invocation-line.ts';
 import { arn, type Part, type Resource, type Statement, type Text } from './cloudformation.ts';
 import { allow, role } from './iam.ts';
 import type { Settings } from './parameters.ts';
@@ -25,7 +26,7 @@ const trace = allow(
   '*',
 );
 const mayCount = allow('cloudwatch:PutMetricData', '*', {
-  StringEquals: { 'cloudwatch:namespace': 'AtlasLiveMigration' },
+  StringEquals: { 'cloudwatch:namespace': namespace },
 });
 
 type Machine = { file: string; statements: Statement[]; open: Record<string, Text> };
