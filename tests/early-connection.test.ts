@@ -1,9 +1,7 @@
 /** The connection to Atlas that is opened before anybody asks: what it saves, and that it never costs an answer. */
 
-import dns from 'node:dns';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { syncBuiltinESMExports } from 'node:module';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -11,6 +9,7 @@ import tls from 'node:tls';
 import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { makeCertificate, serveTls } from '../embedded/tls.ts';
 import { createHttpClient } from '../lib/atlas/http-client.ts';
+import { resolveTo } from './support/addresses.ts';
 import { startFrozenProcess } from './support/frozen-process.ts';
 import {
   allIsWell,
@@ -283,20 +282,7 @@ describe.skipIf(!certificate)('the early connection', () => {
 
   test('after an address that refuses, the next one of the same host is tried', async () => {
     const way = await startWay();
-    vi.spyOn(dns, 'lookup').mockImplementation(((
-      _host: string,
-      _options: object,
-      callback: (...args: unknown[]) => void,
-    ) =>
-      callback(null, [
-        { address: '127.0.0.9', family: 4 },
-        { address: '127.0.0.1', family: 4 },
-      ])) as typeof dns.lookup);
-    syncBuiltinESMExports();
-    onTestFinished(() => {
-      vi.restoreAllMocks();
-      syncBuiltinESMExports();
-    });
+    resolveTo(['127.0.0.9', '127.0.0.1']);
     const handler = await coldStart({ ATLAS_BASE_URL: way.url });
     expect(await ask(handler)).toEqual({ document });
   });

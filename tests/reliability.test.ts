@@ -1,6 +1,5 @@
 /** What Atlas, Secrets Manager, the network and Lambda do to an execution environment, and what the caller gets. */
 
-import dns from 'node:dns';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import type { IncomingMessage, ServerResponse } from 'node:http';
@@ -10,12 +9,13 @@ import {
   setDefaultAutoSelectFamilyAttemptTimeout,
 } from 'node:net';
 import zlib from 'node:zlib';
-import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { FailureName } from '#contract';
 import { atlasError, type Reply } from '../embedded/atlas.ts';
 import type { LambdaHandler } from '../embedded/lambda-invoke.ts';
 import { retryDelayMs } from '../lib/atlas/retry.ts';
 import { Failure, type FailureFacts } from '../lib/core/failure.ts';
+import { resolveTo, startSilentPort } from './support/addresses.ts';
 import { startFrozenProcess } from './support/frozen-process.ts';
 import {
   allIsWell,
@@ -34,7 +34,6 @@ import {
   secretsManager,
   skipPauses,
 } from './support/harness.ts';
-import { startSilentPort } from './support/silent-port.ts';
 import { kinds, unasked } from './support/unasked.ts';
 
 beforeEach(allIsWell);
@@ -718,11 +717,7 @@ describe.skipIf(process.platform !== 'linux')(
     ])('for %s, after %j', async (_, silent, { origin }, variable, path) => {
       const { port } = new URL(origin);
       for (const host of silent) await startSilentPort(host, Number(port));
-      const found = [...silent, '127.0.0.1'].map((address) => ({ address, family: 4 }));
-      const lookup = (_host: string, _options: object, done: (error: null, addresses: object[]) => void) =>
-        done(null, found);
-      const resolve = vi.spyOn(dns, 'lookup').mockImplementation(lookup as never);
-      onTestFinished(() => resolve.mockRestore());
+      const resolve = resolveTo([...silent, '127.0.0.1']);
 
       setDefaultAutoSelectFamilyAttemptTimeout(250);
       // A busy machine takes longer for the rest.

@@ -4,6 +4,7 @@ import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import type { FailureName } from '#contract';
 import { readSecret } from '../lib/secret/format.ts';
+import { startSilentPort } from './support/addresses.ts';
 import {
   allIsWell,
   ask,
@@ -18,7 +19,6 @@ import {
   secretId,
   secretsManager,
 } from './support/harness.ts';
-import { startSilentPort } from './support/silent-port.ts';
 
 beforeEach(allIsWell);
 

@@ -1,9 +1,26 @@
-/** An address behind which connections hang, as behind a firewall that drops packets. */
+/** The addresses of a host: what its name leads to, and one where connections hang, as behind a firewall. */
 
 import { spawn } from 'node:child_process';
+import dns from 'node:dns';
 import { once } from 'node:events';
+import { syncBuiltinESMExports } from 'node:module';
 import { connect } from 'node:net';
-import { onTestFinished } from 'vitest';
+import { onTestFinished, vi } from 'vitest';
+
+/** Until the test ends, every name has these addresses of this machine, in this order. */
+export function resolveTo(addresses: string[]) {
+  const found = addresses.map((address) => ({ address, family: 4 }));
+  const lookup = (_host: string, _options: object, done: (error: null, addresses: object[]) => void) =>
+    done(null, found);
+  const spy = vi.spyOn(dns, 'lookup').mockImplementation(lookup as never);
+  // The product may import it by its name.
+  syncBuiltinESMExports();
+  onTestFinished(() => {
+    spy.mockRestore();
+    syncBuiltinESMExports();
+  });
+  return spy;
+}
 
 /**
  * A process that never accepts, and whose queue is full: Linux then drops what comes.
