@@ -116,7 +116,9 @@ export function createFollower(
         },
         putEvent({ Detail }: Entry) {
           if ('previousStatus' in Detail) display.changed(liveMigrationId, Detail);
-          else display.say(`ready for cutover: ${Detail.hoursLeft} hours left at most`, liveMigrationId);
+          else if (Detail.hoursLeft !== null)
+            display.say(`ready for cutover: ${Detail.hoursLeft} hours left at most`, liveMigrationId);
+          else display.say('ready for cutover: the 120 hours may be over, or were extended', liveMigrationId);
         },
       },
       { clock },

@@ -9,7 +9,7 @@ import { printable } from './printable.ts';
 
 type Migration = Pick<LiveMigration, 'status' | 'lagTimeSeconds' | 'readyForCutover'>;
 
-/** From then on, Atlas gives 120 hours to start the cutover; it may have been ready before the wait saw it. */
+/** From then on, Atlas gives 120 hours to start the cutover, unless people extend them; it may have been ready before. */
 const CUTOVER_HOURS = 120;
 
 /** At most six characters, and `-` where Atlas does not say. */
@@ -53,10 +53,12 @@ export function createDisplay(ids: string[], stream: NodeJS.WriteStream & Partia
 
   const hoursLeft = (id: string) => {
     const hours = (Date.now() - (readySince.get(id) ?? Date.now())) / 3_600_000;
-    return Math.max(0, Math.ceil(CUTOVER_HOURS - hours));
+    return Math.ceil(CUTOVER_HOURS - hours);
   };
-  const readiness = (id: string, ready: boolean | null) =>
-    ready === null ? '-' : ready ? `${hoursLeft(id)} h left` : 'no';
+  const readiness = (id: string, ready: boolean | null) => {
+    if (!ready) return ready === null ? '-' : 'no';
+    return hoursLeft(id) > 0 ? `${hoursLeft(id)} h left` : 'yes';
+  };
 
   /** Goes back over the table; a terminal that has become narrower has broken its lines. */
   function erase() {
@@ -95,8 +97,9 @@ export function createDisplay(ids: string[], stream: NodeJS.WriteStream & Partia
 
     answered(id: string, { status, lagTimeSeconds, readyForCutover }: Migration) {
       const isBack = failing.delete(id);
-      if (!readyForCutover) readySince.delete(id);
-      else if (!readySince.has(id)) readySince.set(id, Date.now());
+      // Null: Atlas does not say.
+      if (readyForCutover === false) readySince.delete(id);
+      else if (readyForCutover && !readySince.has(id)) readySince.set(id, Date.now());
       rows.set(id, `${status.padEnd(8)}  ${lagOf(lagTimeSeconds).padEnd(6)}  ${readiness(id, readyForCutover)}`);
       if (isInPlace()) draw();
       else if (isBack) say('answers again', id);

@@ -380,23 +380,21 @@ describe('on a terminal', () => {
     ]);
   });
 
-  test('the hours that are left become fewer, and begin anew where it was not ready for a while', () => {
+  test('the hours that are left become fewer, also while Atlas does not say, and begin anew where it was not ready for a while', () => {
     onTestFinished(() => void vi.useRealTimers());
     vi.useFakeTimers({ toFake: ['Date'] });
     const { stream, lines } = terminal(80);
     const display = createDisplay([first], stream);
-    const after = (hours: number, readyForCutover: boolean) => {
+    const after = (hours: number, readyForCutover: boolean | null) => {
       vi.setSystemTime(Date.now() + hours * 3_600_000);
       display.answered(first, { ...working, readyForCutover });
       return lines[1]?.slice(44);
     };
-    expect([after(0, true), after(23.5, true), after(100, true), after(1, false), after(1, true)]).toEqual([
-      '120 h left',
-      '97 h left',
-      '0 h left',
-      'no',
-      '120 h left',
-    ]);
+    expect(
+      [0, 22.5, 1, 96, 1, 1, 1].map((hours, at) =>
+        after(hours, [true, null, true, true, true, false, true][at] ?? null),
+      ),
+    ).toEqual(['120 h left', '-', '97 h left', '1 h left', 'yes', 'no', '120 h left']);
   });
 
   test('ids that end alike are shown by their first digits', () => {
