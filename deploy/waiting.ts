@@ -127,6 +127,10 @@ export function waiting(settings: Settings): Part {
         Description: 'The state machine that waits for a live migration',
         Value: { Ref: 'AwaitLiveMigration' },
       },
+      RemindOfCutoverArn: {
+        Description: 'The state machine that reminds of a cutover that is due',
+        Value: { Ref: 'RemindOfCutover' },
+      },
     },
   };
 }

@@ -84,7 +84,7 @@ test('the parts that other tests look at are in the template as they are, and os
     ]);
     expect(template.Outputs).toMatchObject(parts.Outputs);
     expect(Object.keys(template.Outputs)).toEqual(
-      expect.arrayContaining(['ApiUrl', 'GetLiveMigrationArn', 'AwaitLiveMigrationArn']),
+      expect.arrayContaining(['ApiUrl', 'GetLiveMigrationArn', 'AwaitLiveMigrationArn', 'RemindOfCutoverArn']),
     );
   }
 });

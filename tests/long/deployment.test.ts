@@ -75,15 +75,21 @@ describe.skipIf(!hasMoto)('against moto', () => {
     };
     const machine = (name: string) =>
       `arn:aws:states:us-east-1:123456789012:stateMachine:atlas-live-migration-prod-${name}`;
-    const running = () =>
+    const running = (name: string) =>
       sh(
-        `aws stepfunctions list-executions --state-machine-arn ${machine('remindOfCutover')} --status-filter RUNNING --query 'length(executions)'`,
+        `aws stepfunctions list-executions --state-machine-arn ${machine(name)} --status-filter RUNNING --query 'length(executions)'`,
       );
-    for (const name of ['one', 'two'])
-      await sh(`aws stepfunctions start-execution --state-machine-arn ${machine('remindOfCutover')} --name ${name}`);
-    expect(await running()).toBe('2');
+    const machines = ['awaitLiveMigration', 'remindOfCutover'];
+    for (const name of machines)
+      for (const execution of ['one', 'two'])
+        await sh(`aws stepfunctions start-execution --state-machine-arn ${machine(name)} --name ${execution}`);
+    const listOnly = commands.replace(/^ *aws stepfunctions stop-execution .*\n/m, '');
+    expect(listOnly).not.toBe(commands);
+    const listed = (await sh(listOnly)).split('\n').map((arn) => arn.split('-prod-')[1]);
+    expect(listed.sort()).toEqual(machines.flatMap((name) => [`${name}:one`, `${name}:two`]));
+    expect(await Promise.all(machines.map(running))).toEqual(['2', '2']);
     await sh(commands);
-    expect(await running()).toBe('0');
+    expect(await Promise.all(machines.map(running))).toEqual(['0', '0']);
   }
 
   test('a deployment is rolled back to the one before; then what runs is stopped, and the stack is removed', async () => {

@@ -49,7 +49,7 @@ test.each([
     expect(callersOf(template)).toEqual(callersOf(parts));
     expect(template.Outputs).toMatchObject(parts.Outputs);
     expect(Object.keys(template.Outputs)).toEqual(
-      expect.arrayContaining(['GetLiveMigrationArn', 'AwaitLiveMigrationArn']),
+      expect.arrayContaining(['GetLiveMigrationArn', 'AwaitLiveMigrationArn', 'RemindOfCutoverArn']),
     );
   },
 );
