@@ -106,7 +106,7 @@ export function createWaiting(
     executions,
     /** Starts a wait. Its result rejects with an error that has Step Functions' error name and cause. */
     startWait: (input: unknown) => start('awaitLiveMigration', input) as Execution & { result: Promise<LiveMigration> },
-    start: (machine: MachineName, input: unknown) => start(machine, input),
+    start: (machine: MachineName, input: unknown, name?: string) => start(machine, input, name),
     /** Stops everything that still runs, such as reminders. */
     stop() {
       for (const execution of executions) execution.stop();

@@ -522,7 +522,7 @@ test('the input of pollLiveMigration is an interface between releases: waits of 
     told: told ? `${told} null` : '',
     previousStatus: told,
     readyAt: 0,
-    reminded: false,
+    hasReminder: false,
     state: 'NEW null',
     putAgainAt: 0,
     remindAgainAt: 0,

@@ -57,7 +57,7 @@ export const pattern: { source: ['atlas.live-migration']; 'detail-type': string[
 export const gaveUp: 'LiveMigrationWaitTimedOut' = waitErrors[2];
 export const statuses: readonly LiveMigration['status'][] = [...liveMigrationStatuses, ...terminalLiveMigrationStatuses];
 export const input: WaitInput = { groupId: 'a', liveMigrationId: 'b', until: 'READY_FOR_CUTOVER' };
-export const left = (event: CutoverDue): 96 | 48 | 24 | 6 => event.hoursLeft;
+export const left = (event: CutoverDue): 96 | 48 | 24 | 6 | null => event.hoursLeft;
 export const before = (event: StatusChanged): LiveMigration['status'] | null => event.previousStatus;
 `;
 /** Each must be refused: types that are \`any\` would pass it. */

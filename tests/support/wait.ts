@@ -52,6 +52,8 @@ export type World = {
   roundEvents?: number;
   /** How many waits are started at once, of which the first one's end is told. */
   waits?: number;
+  /** The input of a reminder that runs already. */
+  reminder?: object;
 };
 
 /** Runs a wait to its end, or for some hours, and reminders for as long as the wait takes, or longer. */
@@ -110,6 +112,7 @@ export async function wait(world: World, input: unknown = ids, { hours = Number.
     alarmTopicArn: world.alarmTopicArn ?? topic,
     roundEvents: world.roundEvents,
   });
+  if (world.reminder) waiting.start('remindOfCutover', world.reminder, liveMigrationId);
   const execution = waiting.startWait(input);
   for (let more = 1; more < (world.waits ?? 1); more += 1) waiting.startWait(input);
   const stop = new AbortController();
