@@ -1,10 +1,28 @@
+/** Servers whose TLS certificate is not trusted: a proxy or a firewall that inspects TLS causes them. */
+
+import { ProxyFailure } from './proxy.ts';
+
+/** OpenSSL's codes of X.509 verification, and Node's own for a certificate of another host. */
+const untrustedCode =
+  /^(CERT_|ERR_TLS_CERT_|UNABLE_TO_|DEPTH_ZERO_SELF_SIGNED_CERT|SELF_SIGNED_CERT|HOSTNAME_MISMATCH|INVALID_|PATH_LENGTH_)/;
+const unknownIssuerCode = /SELF_SIGNED_CERT|UNABLE_TO_/;
+
 /**
- * Whether a connection failed because nobody vouches for the server's certificate: OpenSSL's codes of X.509 verification, and
- * Node's own for a certificate of another host. A proxy or a firewall that inspects TLS causes them.
- *
+ * @param host that was connected to, with the port where it has one
+ * @param error that the connection failed with
+ * @param remedy what to do where the authority that issued the certificate is not known, and no file names others
+ * @returns sentences that name the host and the code, and the remedy; undefined for any other error
  * @see https://nodejs.org/api/tls.html#x509-certificate-error-codes
  */
-export const isUntrusted = (code: string): boolean =>
-  /^(CERT_|ERR_TLS_CERT_|UNABLE_TO_|DEPTH_ZERO_SELF_SIGNED_CERT|SELF_SIGNED_CERT|HOSTNAME_MISMATCH|INVALID_|PATH_LENGTH_)/.test(
-    code,
-  );
+export function untrusted(
+  host: string,
+  error: NodeJS.ErrnoException,
+  remedy = 'set the deployment parameter caFile',
+): string | undefined {
+  const { code = '' } = error;
+  if (!untrustedCode.test(code)) return undefined;
+  const why = error instanceof ProxyFailure ? `, ${error.message}` : ` (${code})`;
+  // The deployment sets the variable where there is the parameter.
+  const isRemedy = unknownIssuerCode.test(code) && !process.env['NODE_EXTRA_CA_CERTS'];
+  return `The TLS certificate of ${host} is not trusted${why}.${isRemedy ? ` If a proxy or a firewall inspects TLS, ${remedy}.` : ''}`;
+}

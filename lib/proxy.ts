@@ -47,6 +47,18 @@ export function readProxy(text: string, noProxy: string): HttpsProxy | undefined
 /** What {@link readProxy} accepts, as the end of a sentence that begins with the name of a variable or parameter. */
 export const proxyRule = 'must be an http or https URL such as http://proxy.example.com:3128';
 
+/**
+ * @param environment of which the lower-case names win, as everywhere
+ * @returns the proxy; or, where the variable is not valid, what it must be, without its value, which may hold a password
+ */
+export function proxyOf(environment: NodeJS.ProcessEnv): { proxy?: HttpsProxy; problem?: string } {
+  const name = environment['https_proxy'] ? 'https_proxy' : 'HTTPS_PROXY';
+  const text = environment[name];
+  if (!text) return {};
+  const proxy = readProxy(text, environment['no_proxy'] || environment['NO_PROXY'] || '');
+  return proxy ? { proxy } : { problem: `${name} ${proxyRule}` };
+}
+
 /** No connection through the proxy. The message is the end of a sentence that says what failed, and safe to show. */
 export class ProxyFailure extends Error {
   readonly code: string;

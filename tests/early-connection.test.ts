@@ -268,14 +268,14 @@ describe.skipIf(!certificate)('the early connection', () => {
     expect(await ask(await coldStart({ ATLAS_BASE_URL: `${origin}/api/atlas/v1.0` }))).toEqual({
       failure: 'AtlasUnexpectedAnswer',
       detail: expect.stringMatching(
-        /^The TLS certificate of localhost:\d+ is not trusted \([A-Z_]*SELF_SIGNED[A-Z_]*\)\.$/,
+        /^The TLS certificate of localhost:\d+ is not trusted \([A-Z_]*SELF_SIGNED[A-Z_]*\)\. If a proxy or a firewall inspects TLS, set the deployment parameter caFile\.$/,
       ),
     });
     const another = { AWS_ENDPOINT_URL_SECRETS_MANAGER: origin, ATLAS_BASE_URL: atlas.baseUrl };
     expect(await ask(await coldStart(another))).toEqual({
       failure: 'SecretUnavailable',
       detail: expect.stringMatching(
-        /Secrets Manager, whose TLS certificate is not trusted, \([A-Z_]*SELF_SIGNED[A-Z_]*\)\.$/,
+        /Secrets Manager\. The TLS certificate of localhost is not trusted \([A-Z_]*SELF_SIGNED[A-Z_]*\)\. If a proxy .* caFile\.$/,
       ),
     });
   });

@@ -6,7 +6,7 @@
 import http from 'node:http';
 import https from 'node:https';
 import type { Socket } from 'node:net';
-import { isUntrusted } from '../certificate.ts';
+import { untrusted } from '../certificate.ts';
 import { Failure } from '../core/failure.ts';
 import { type HttpsProxy, ProxyAgent, ProxyFailure } from '../proxy.ts';
 import type { Server } from './base-url.ts';
@@ -122,10 +122,8 @@ function decode(body: Buffer, encoding = 'identity'): Pick<HttpAnswer, 'body' | 
 function connectionFailure(error: NodeJS.ErrnoException, host: string): Failure {
   const code = error.code ?? 'no code';
   // Nobody knows who would answer, and asking again does not help.
-  if (isUntrusted(code)) {
-    const through = error instanceof ProxyFailure ? `, ${error.message}` : ` (${code})`;
-    return new Failure('AtlasUnexpectedAnswer', `The TLS certificate of ${host} is not trusted${through}.`);
-  }
+  const why = untrusted(host, error);
+  if (why) return new Failure('AtlasUnexpectedAnswer', why);
   if (error instanceof ProxyFailure) {
     return new Failure('AtlasUnavailable', `No connection to ${host} ${error.message}.`);
   }

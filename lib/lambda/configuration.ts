@@ -1,7 +1,7 @@
 /** The function's environment, validated once, when the function starts. */
 
 import { type BaseUrl, baseUrlRule, readBaseUrl } from '../atlas/base-url.ts';
-import { type HttpsProxy, proxyRule, readProxy } from '../proxy.ts';
+import { type HttpsProxy, proxyOf } from '../proxy.ts';
 
 export type Configuration = {
   /** Name or ARN of the secret with the Atlas key; `{groupId}` in it is replaced by the project's id. */
@@ -52,12 +52,8 @@ export function readConfiguration(environment: NodeJS.ProcessEnv): Configuration
     problems.push('ANSWER_TABLE must name the table of shared answers, since ANSWER_FRESHNESS_SECONDS is above 0');
   }
 
-  // As everywhere, the lower-case name wins.
-  const proxyName = environment['https_proxy'] ? 'https_proxy' : 'HTTPS_PROXY';
-  const proxyText = environment[proxyName];
-  const proxy = proxyText ? readProxy(proxyText, environment['no_proxy'] || environment['NO_PROXY'] || '') : undefined;
-  // The value may hold a password.
-  if (proxyText && !proxy) problems.push(`${proxyName} ${proxyRule}`);
+  const { proxy, problem } = proxyOf(environment);
+  if (problem) problems.push(problem);
 
   const configuration = {
     secretId,

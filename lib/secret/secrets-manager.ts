@@ -1,7 +1,7 @@
 /** Asks AWS Secrets Manager for a secret's text. */
 
 import { GetSecretValueCommand, SecretsManagerClient } from '@aws-sdk/client-secrets-manager';
-import { isUntrusted } from '../certificate.ts';
+import { untrusted } from '../certificate.ts';
 import { Failure, nameOf } from '../core/failure.ts';
 import { type HttpsProxy, ProxyAgent, ProxyFailure } from '../proxy.ts';
 
@@ -33,16 +33,17 @@ export class UnreadableSecret extends Failure {
   }
 }
 
-function failureFor(error: unknown, secretId: string): Failure {
+function failureFor(error: unknown, secretId: string, host: string): Failure {
   const name = nameOf(error);
   const unread = `The secret ${secretId} could not be read from Secrets Manager`;
-  const why = isUntrusted(name) ? ', whose TLS certificate is not trusted,' : '';
-  if (error instanceof ProxyFailure) return new Failure('SecretUnavailable', `${unread}${why} ${error.message}.`);
+  const why = untrusted(host, error as NodeJS.ErrnoException);
+  if (why) return new Failure('SecretUnavailable', `${unread}. ${why}`);
+  if (error instanceof ProxyFailure) return new Failure('SecretUnavailable', `${unread} ${error.message}.`);
   const status = (error as { $metadata?: { httpStatusCode?: number } }).$metadata?.httpStatusCode ?? 0;
   if (isUnreadable(name, (error as { message?: unknown }).message)) return new UnreadableSecret(secretId, name);
   return status >= 400 && status < 500 && !passing.test(name)
     ? new Failure('SecretInvalid', `Secrets Manager does not return the secret ${secretId} (${name}).`)
-    : new Failure('SecretUnavailable', `${unread}${why} (${name}).`);
+    : new Failure('SecretUnavailable', `${unread} (${name}).`);
 }
 
 /** @throws Failure `SecretUnavailable` or `SecretInvalid`; `UnreadableSecret` where there is none, or access is denied */
@@ -60,12 +61,22 @@ export function createSecretReader(proxy: HttpsProxy | undefined): ReadSecretTex
       httpsAgent: proxy ? new ProxyAgent({ keepAlive: false }, proxy) : { keepAlive: false },
     },
   });
+  // No error says it.
+  let host = '';
+  client.middlewareStack.add(
+    (next) => (args) => {
+      const { hostname } = args.request as { hostname: string };
+      host = hostname;
+      return next(args);
+    },
+    { step: 'build' },
+  );
 
   return async (secretId, signal) => {
     const answer = await client
       .send(new GetSecretValueCommand({ SecretId: secretId }), { abortSignal: signal })
       .catch((error: unknown) => {
-        throw failureFor(error, secretId);
+        throw failureFor(error, secretId, host);
       });
     if (answer.SecretString === undefined) {
       throw new Failure('SecretInvalid', `The secret ${secretId} is binary: it must be text, JSON.`);

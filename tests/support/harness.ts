@@ -76,6 +76,8 @@ export function allIsWell() {
     AWS_REGION: 'us-east-1',
     // Left empty: the SDK would prefer a profile to the keys above.
     AWS_PROFILE: '',
+    // Failures name the remedy where it is not there.
+    NODE_EXTRA_CA_CERTS: '',
   })) {
     vi.stubEnv(name, value);
   }
