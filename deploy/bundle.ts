@@ -1,9 +1,13 @@
 /**
  * The packaging step of `serverless package` and `serverless deploy`: bundles the function into one file, at the
- * path that its `handler` names, and what it loads only where it is needed into another; and zips these files alone.
+ * path that its `handler` names, and what it loads only where it is needed into another; and zips these files alone, and
+ * the certificates of `caFile`.
  */
 
+import { writeFileSync } from 'node:fs';
+import tls from 'node:tls';
 import { type BuildOptions, build, type Plugin } from 'esbuild';
+import { caFileInZip, readCaFile } from './ca-file.ts';
 
 const outDir = '.build';
 
@@ -89,7 +93,12 @@ export const bundling = {
 
 /** What this plugin needs of osls. */
 type Serverless = {
-  service: { service: string; functions: Record<string, { handler: string }>; package: { artifact?: string } };
+  service: {
+    service: string;
+    functions: Record<string, { handler: string }>;
+    package: { artifact?: string };
+    custom: { deployment: { caFile: string } };
+  };
   pluginManager: { plugins: object[] };
 };
 type Packager = { zipFiles(files: string[], name: string, folder: string): Promise<string> };
@@ -99,8 +108,14 @@ export default class Bundle {
 
   constructor(serverless: Serverless) {
     this.hooks = {
+      // Where there is no zip: the function runs in this process.
+      'before:offline:start:init': async () => {
+        const { caFile } = serverless.service.custom.deployment;
+        if (caFile) tls.setDefaultCACertificates([...tls.getCACertificates(), readCaFile(caFile)]);
+      },
       'before:package:createDeploymentArtifacts': async () => {
-        const { functions, package: packaging, service } = serverless.service;
+        const { functions, package: packaging, service, custom } = serverless.service;
+        const { caFile } = custom.deployment;
         const files = [...Object.values(functions).map(({ handler }) => handler.replace(/\.\w+$/, '')), ...apart];
         const { metafile } = await build({
           metafile: true,
@@ -116,8 +131,9 @@ export default class Bundle {
           (plugin): plugin is Packager => plugin.constructor.name === 'Package',
         );
         if (!packager) throw new Error('osls has no plugin named Package');
+        if (caFile) writeFileSync(`${outDir}/${caFileInZip}`, readCaFile(caFile));
         packaging.artifact = await packager.zipFiles(
-          files.map((file) => `${outDir}/${file}.js`),
+          [...files.map((file) => `${file}.js`), ...(caFile ? [caFileInZip] : [])].map((file) => `${outDir}/${file}`),
           `${service}.zip`,
           outDir,
         );

@@ -6,6 +6,7 @@
 import { alarms } from './alarms.ts';
 import { answerTable } from './answer-table.ts';
 import type { Api } from './api.ts';
+import { caFileOfFunction } from './ca-file.ts';
 import type { Part } from './cloudformation.ts';
 import { dashboard } from './dashboard.ts';
 import { functionNameOf, functionRole } from './function-role.ts';
@@ -63,6 +64,8 @@ export async function deployment({ options, resolveVariable, resolveConfiguratio
     api: tagged(api.part),
     answerTable: tagged(table.part),
     answerTableName: table.name,
+    caFile: values.caFile,
+    caFileOfFunction: values.caFile ? caFileOfFunction : null,
     functionRole: tagged(functionRole(settings, table.rights)),
     waiting: tagged(waiting(settings)),
     alarms: tagged(alarms(settings, api)),

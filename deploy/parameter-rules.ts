@@ -11,7 +11,7 @@ const isParameter = (name: string): name is ParameterName => Object.hasOwn(param
 /** What is wrong with one value. */
 function problemsOf(name: ParameterName, text: string): string[] {
   const { isValid, rule } = parameters[name];
-  return isValid(text) ? [] : [`${name} ${rule}`];
+  return isValid(text) ? [] : [`${name} ${typeof rule === 'string' ? rule : rule(text)}`];
 }
 
 /** The rules between the parameters. */
@@ -52,11 +52,11 @@ function problemsBetween(texts: Texts, { region, functionName }: Target): string
   return problems;
 }
 
-/** What is wrong under one stage; a variable of serverless is left to it. */
+/** What is wrong under one stage; a variable of serverless is left to it, and a file to the deployment of that stage. */
 const problemsUnder = (values: Record<string, unknown>) =>
   Object.entries(values).flatMap(([name, value]) => {
     const text = String(value ?? '').trim();
-    return isParameter(name) && !text.includes('${') ? problemsOf(name, text) : [];
+    return isParameter(name) && name !== 'caFile' && !text.includes('${') ? problemsOf(name, text) : [];
   });
 
 /**

@@ -6,6 +6,7 @@
 
 import { baseUrlRule, readBaseUrl } from '../lib/atlas/base-url.ts';
 import { proxyRule, readProxy } from '../lib/proxy.ts';
+import { faultOfCaFile } from './ca-file.ts';
 import type { Tag } from './cloudformation.ts';
 import { splitTag } from './tags.ts';
 
@@ -15,7 +16,13 @@ const retentions = [
 ];
 
 type IsValid = (text: string) => boolean;
-type Parameter = { default: string | number; isList?: true; isValid: IsValid; rule: string };
+/** The rule is the end of a sentence that begins with the parameter's name; of a file, it depends on what is in it. */
+type Parameter = {
+  default: string | number;
+  isList?: true;
+  isValid: IsValid;
+  rule: string | ((text: string) => string | undefined);
+};
 
 /** The items of a comma-separated text, each once. */
 const list = (text: string) => [
@@ -215,6 +222,9 @@ const table = {
     isValid: (text) => /^[\w.*:,/[\]\s-]*$/.test(text) && !text.includes('//'),
     rule: 'must be names of hosts or domains, comma-separated',
   },
+  // A PEM file, relative to the project, with the certificates of a company's own authority, for networks in which a proxy or a
+  // firewall inspects TLS. The function trusts them as well.
+  caFile: { default: '', isValid: optional((text) => faultOfCaFile(text) === undefined), rule: faultOfCaFile },
 } satisfies Record<string, Parameter>;
 
 export type ParameterName = keyof typeof table;

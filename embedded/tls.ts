@@ -2,7 +2,7 @@
 
 import { execFile } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -14,15 +14,32 @@ export type Certificate = { key: Buffer; cert: Buffer };
 
 /**
  * @param names what the certificate is good for, such as `DNS:localhost` or `IP:127.0.0.1`
+ * @param subject its common name
+ * @param issuer who issues it; by default itself
+ * @param isAuthority whether it may issue others
  * @returns undefined where there is no openssl
  */
-export async function makeCertificate(names: string[]): Promise<Certificate | undefined> {
+export async function makeCertificate(
+  names: string[],
+  {
+    subject = 'embedded',
+    issuer,
+    isAuthority = true,
+  }: { subject?: string; issuer?: Certificate; isAuthority?: boolean } = {},
+): Promise<Certificate | undefined> {
   const folder = mkdtempSync(join(tmpdir(), 'atlas-live-migration-'));
   const [key, cert] = [join(folder, 'key.pem'), join(folder, 'certificate.pem')];
+  const [issuerKey, issuerCert] = [join(folder, 'issuer-key.pem'), join(folder, 'issuer.pem')];
   try {
+    if (issuer) {
+      writeFileSync(issuerKey, issuer.key);
+      writeFileSync(issuerCert, issuer.cert);
+    }
     await promisify(execFile)('openssl', [
       ...['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '1'],
-      ...['-subj', '/CN=embedded', '-addext', `subjectAltName=${names.join(',')}`, '-keyout', key, '-out', cert],
+      ...['-subj', `/CN=${subject}`, '-addext', `subjectAltName=${names.join(',')}`, '-keyout', key, '-out', cert],
+      ...['-addext', `basicConstraints=critical,CA:${isAuthority ? 'TRUE' : 'FALSE'}`],
+      ...(issuer ? ['-CA', issuerCert, '-CAkey', issuerKey] : []),
     ]);
     return { key: readFileSync(key), cert: readFileSync(cert) };
   } catch (error) {

@@ -17,6 +17,8 @@ const needsJwt = { jwtIssuer: 'https://issuer.example.com', jwtAudience: 'one' }
 
 /** Of each parameter: its rule as the message says it, values that it takes, and values that it refuses. */
 const samples: Record<ParameterName, Samples> = {
+  // tests/ca-file.test.ts has the faults of a file.
+  caFile: { rule: 'names no-such.pem, and there is no such file', valid: [''], invalid: ['no-such.pem'] },
   atlasSecretId: {
     rule: 'must be the name or ARN of a secret',
     valid: [
