@@ -1,9 +1,9 @@
 /** Asks a deployed API for one live migration, and explains each thing that may be wrong with it. */
 
 import { CloudFormationClient, DescribeStacksCommand } from '@aws-sdk/client-cloudformation';
-import { fromNodeProviderChain } from '@aws-sdk/credential-providers';
 import { AwsClient } from 'aws4fetch';
 import type { FailureName, LiveMigration, Problem } from '#contract';
+import type { Network } from './network.ts';
 import { printable, printableLines } from './printable.ts';
 
 export type Question = {
@@ -44,8 +44,8 @@ const advice: Record<FailureName, string> = {
   InternalError: 'Look at the log line of the function.',
 };
 
-const credentials = async () =>
-  fromNodeProviderChain()().catch(() => {
+const identity = async ({ client }: Network) =>
+  client.credentials().catch(() => {
     throw new Trouble(
       'No AWS credentials were found.',
       'Sign in (aws sso login, aws configure), or set AWS_PROFILE or AWS_ACCESS_KEY_ID.',
@@ -54,10 +54,12 @@ const credentials = async () =>
 
 /** Explains an error of CloudFormation, and what to do. */
 function refusal(
-  { name, message, $metadata }: Error & { $metadata?: { httpStatusCode?: number } },
+  error: Error & { $metadata?: { httpStatusCode?: number } },
   stack: string,
   region: string,
+  { whyUnreached }: Network,
 ): Trouble {
+  const { name, message, $metadata } = error;
   if (message.includes('does not exist')) {
     return new Trouble(
       `There is no stack ${stack} in ${region}.`,
@@ -70,16 +72,16 @@ function refusal(
         'Your identity needs cloudformation:DescribeStacks; or give the address with --url.',
       )
     : new Trouble(
-        `CloudFormation cannot be reached (${name}).`,
+        whyUnreached('CloudFormation', error),
         'Check the network and the region; or give the address with --url.',
       );
 }
 
-async function lookUpUrl({ stage, region }: Question): Promise<string> {
+async function lookUpUrl({ stage, region }: Question, network: Network): Promise<string> {
   const StackName = `atlas-live-migration-${stage}`;
-  const client = new CloudFormationClient({ region, credentials: await credentials() });
+  const client = new CloudFormationClient({ ...network.client, region, credentials: await identity(network) });
   const { Stacks } = await client.send(new DescribeStacksCommand({ StackName })).catch((error) => {
-    throw refusal(error, StackName, region);
+    throw refusal(error, StackName, region, network);
   });
   const found = Stacks?.[0]?.Outputs?.find(({ OutputKey }) => OutputKey === 'ApiUrl')?.OutputValue;
   if (found) return found;
@@ -89,24 +91,29 @@ async function lookUpUrl({ stage, region }: Question): Promise<string> {
   );
 }
 
-async function ask(apiUrl: string, { region, token, groupId, liveMigrationId }: Question): Promise<Response> {
+/** The function itself ends after 20 s. */
+const patienceMs = 30_000;
+
+async function ask(apiUrl: string, question: Question, network: Network): Promise<Response> {
+  const { region, token, groupId, liveMigrationId } = question;
+  const signal = AbortSignal.timeout(patienceMs);
   const target = `${apiUrl}/groups/${groupId}/liveMigrations/${liveMigrationId}`;
-  if (token) return fetch(target, { headers: { authorization: `Bearer ${token}` } });
-  const aws = new AwsClient({ ...(await credentials()), service: 'execute-api', region, retries: 0 });
-  return aws.fetch(target);
+  if (token) return fetch(target, { headers: { authorization: `Bearer ${token}` }, signal });
+  const aws = new AwsClient({ ...(await identity(network)), service: 'execute-api', region, retries: 0 });
+  return aws.fetch(target, { signal });
 }
 
 /**
  * @returns what to print of the answer
  * @throws Trouble
  */
-export async function askDeployed(question: Question): Promise<string> {
+export async function askDeployed(question: Question, network: Network): Promise<string> {
   const { url, token, groupId } = question;
-  const apiUrl = (url ?? (await lookUpUrl(question))).replace(/\/+$/, '');
-  const response = await ask(apiUrl, question).catch((error) => {
+  const apiUrl = (url ?? (await lookUpUrl(question, network))).replace(/\/+$/, '');
+  const response = await ask(apiUrl, question, network).catch((error) => {
     if (error instanceof Trouble) throw error;
     throw new Trouble(
-      `Nothing answers at ${apiUrl}.`,
+      `Nothing answers at ${apiUrl}. ${network.whyUnreached(new URL(apiUrl).host, error)}`,
       'Check the address, and the network route from this machine. A private API answers only from inside its VPCs.',
     );
   });

@@ -1,6 +1,7 @@
 /** The command line of the programs in this folder: --help; on an error the usage, the error and exit code 2. */
 
 import { parseArgs } from 'node:util';
+import { proxyOf } from '../lib/proxy.ts';
 
 type Texts = Record<string, { type: 'string'; default?: string }>;
 
@@ -36,6 +37,12 @@ export function readCommandLine<O extends Texts, T>(
     console.error(`${usage}\n\n${sentence?.replace(/\.?$/, '.')}`);
     return process.exit(2);
   }
+}
+
+/** @throws Error where the environment names a proxy that can't be one */
+export function mustHaveUsableProxy() {
+  const { problem } = proxyOf(process.env);
+  if (problem) throw new Error(problem);
 }
 
 /** The two ids that a program wants in addition to its options. */

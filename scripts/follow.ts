@@ -5,6 +5,7 @@ import type { LiveMigration, WaitInput } from '#contract';
 import { functionName } from '../embedded/lambda-invoke.ts';
 import { type Clock, TaskError, wallClock } from '../embedded/step-functions.ts';
 import { createWaiting, type Entry } from '../embedded/waiting.ts';
+import type { Network } from './network.ts';
 import { printable } from './printable.ts';
 import type { createDisplay } from './wait-display.ts';
 
@@ -15,6 +16,8 @@ export type Following = {
   endpoint: string;
   stage: string | undefined;
   region: string;
+  /** Where there is a stage. */
+  network: Network | undefined;
 };
 
 /** The function was not reached at the first question. The message says why, and what to do. */
@@ -34,19 +37,19 @@ function parse(text: string) {
   }
 }
 
-type LambdaError = Error & { code?: string; $metadata?: { httpStatusCode?: number } };
+type LambdaError = Error & { $metadata?: { httpStatusCode?: number } };
 
 type Outcome = { label: string; exitCode: number };
 
 export function createFollower(
-  { ids, input, endpoint, stage, region }: Following,
+  { ids, input, endpoint, stage, region, network }: Following,
   display: ReturnType<typeof createDisplay>,
   clock: Clock = wallClock,
 ) {
   const deployedName = stage ? `atlas-live-migration-${stage}-${functionName}` : functionName;
   const lambda = new LambdaClient(
-    stage
-      ? { region }
+    network
+      ? { region, ...network.client }
       : {
           endpoint,
           region: 'us-east-1',
@@ -59,9 +62,10 @@ export function createFollower(
   );
 
   /** Explains why an invocation did not reach the function, and what to do. */
-  function whyNot({ name, code, $metadata }: LambdaError): string {
+  function whyNot(error: LambdaError): string {
+    const { name, $metadata } = error;
     const status = $metadata?.httpStatusCode;
-    if (!stage) {
+    if (!network) {
       return status
         ? `There is no Lambda invoke endpoint at ${endpoint}.`
         : `Nothing answers at ${endpoint}. Is npm start running?`;
@@ -75,7 +79,8 @@ export function createFollower(
     if (status === 403) return `AWS does not accept your credentials (${name}). Sign in again.`;
     if (status === 429) return `Lambda throttles ${deployedName}. The command tries again.`;
     if (status) return `Lambda does not invoke ${deployedName} (${status} ${name}). The command tries again.`;
-    return `Lambda can't be reached in ${region} (${code ?? name}). Check the network and the region.`;
+    const why = network.whyUnreached(`Lambda in ${region}`, error);
+    return [why, 'Check the network and the region.', ...network.notes].join(' ');
   }
 
   const documents = new Map<string, unknown>();

@@ -1,6 +1,6 @@
 /** `npm run smoke`: asks a deployed API for one live migration, and says in plain words what is wrong where something is. */
 
-import { readCommandLine, twoIds } from './command-line.ts';
+import { mustHaveUsableProxy, readCommandLine, twoIds } from './command-line.ts';
 
 const usage = `Usage: npm run smoke -- --stage STAGE GROUP_ID LIVE_MIGRATION_ID [options]
   --stage STAGE    the stage that was deployed (default dev)
@@ -18,16 +18,19 @@ const question = readCommandLine(
   },
   (options, positionals) => {
     if (options.url !== undefined && !URL.canParse(options.url)) throw new Error('--url must be a URL.');
+    mustHaveUsableProxy();
     return { ...options, ...twoIds(positionals) };
   },
 );
 
 // Loaded when the command line is right, since the SDK is large.
 const { askDeployed, Trouble } = await import('./ask-deployed.ts');
+const { connectNetwork } = await import('./network.ts');
+const network = connectNetwork();
 try {
-  console.log(await askDeployed(question));
+  console.log(await askDeployed(question, network));
 } catch (error) {
   if (!(error instanceof Trouble)) throw error;
-  console.error(`✗ ${error.message}`);
+  console.error([`✗ ${error.message}`, ...network.notes].join('\n  '));
   process.exitCode = 1;
 }

@@ -17,6 +17,7 @@ import { functionName, startInvokeEndpoint } from '../embedded/lambda-invoke.ts'
 import { startLocalApi } from '../embedded/local-api.ts';
 import { startEmbeddedSecretsManager } from '../embedded/secrets-manager.ts';
 import { readConfiguration } from '../lib/lambda/configuration.ts';
+import { proxyOf } from '../lib/proxy.ts';
 import { readCommandLine } from './command-line.ts';
 import { printableLines } from './printable.ts';
 
@@ -243,9 +244,25 @@ async function regionOfSecret(): Promise<string> {
   return region().catch(() => stop('Name the region of the secret: set AWS_REGION.'));
 }
 
+/** The SDK's own clients that get credentials from SSO know of no proxy: the function gets the credentials instead. */
+async function credentialsThroughProxy() {
+  const { connectNetwork } = await import('./network.ts');
+  const { client, notes } = connectNetwork();
+  const identity = await client.credentials().catch(() => stop(['No AWS credentials were found.', ...notes].join(' ')));
+  const { accessKeyId, secretAccessKey, sessionToken } = identity;
+  for (const name of ['AWS_PROFILE', 'AWS_SESSION_TOKEN']) delete process.env[name];
+  Object.assign(process.env, { AWS_ACCESS_KEY_ID: accessKeyId, AWS_SECRET_ACCESS_KEY: secretAccessKey });
+  if (sessionToken) process.env['AWS_SESSION_TOKEN'] = sessionToken;
+}
+
 const realSecret = process.env['ATLAS_SECRET_ID'];
-// serverless-offline takes the region from the environment only.
-if (realSecret) process.env['AWS_REGION'] = await regionOfSecret();
+if (realSecret) {
+  // serverless-offline takes the region from the environment only.
+  process.env['AWS_REGION'] = await regionOfSecret();
+  const { proxy, problem } = proxyOf(process.env);
+  if (problem) stop(`${problem}.`);
+  if (proxy) await credentialsThroughProxy();
+}
 console.log(
   realSecret
     ? `REAL services: the function reads the key from the secret ${realSecret} in ${process.env['AWS_REGION']} with your AWS credentials, and asks the real Atlas.`

@@ -5,7 +5,7 @@
 
 import contract from '../contract/contract.schema.json' with { type: 'json' };
 import { anotherDemoId, demoGroupId, demoIds } from '../embedded/demo-migrations.ts';
-import { readCommandLine } from './command-line.ts';
+import { mustHaveUsableProxy, readCommandLine } from './command-line.ts';
 import type { Following } from './follow.ts';
 import { createDisplay } from './wait-display.ts';
 
@@ -53,6 +53,7 @@ const { isDemo, ...options } = readCommandLine(
       if (!/^[\w-]+$/.test(stage)) throw new Error('--stage must be the name of a stage.');
       if (given !== undefined) throw new Error('--endpoint is for npm start: leave it out with --stage.');
       if (!options['group-id']) throw new Error('--group-id is needed with --stage.');
+      mustHaveUsableProxy();
     }
     if (until !== 'TERMINAL' && until !== 'READY_FOR_CUTOVER')
       throw new Error('--until must be TERMINAL or READY_FOR_CUTOVER.');
@@ -80,7 +81,8 @@ const { isDemo, ...options } = readCommandLine(
 const { createFollower, NotReached } = await import('./follow.ts');
 const { ids } = options;
 const display = createDisplay(ids);
-const follower = createFollower(options, display);
+const network = options.stage ? (await import('./network.ts')).connectNetwork() : undefined;
+const follower = createFollower({ ...options, network }, display);
 
 process.on('SIGINT', () => {
   display.end(`interrupted; ${ids.length > 1 ? 'the migrations themselves go' : 'the migration itself goes'} on`);

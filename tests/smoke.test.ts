@@ -8,6 +8,7 @@ import { beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { serve } from '../embedded/http-server.ts';
 import { failureNames, kindOf } from '../lib/core/failure.ts';
 import { askDeployed, type Question, Trouble } from '../scripts/ask-deployed.ts';
+import { connectNetwork } from '../scripts/network.ts';
 import { startGateway } from './support/gateway.ts';
 import { allIsWell, document, groupId, liveMigrationId } from './support/harness.ts';
 
@@ -62,7 +63,7 @@ describe('the program', () => {
 });
 
 const ask = (options: Partial<Question>) =>
-  askDeployed({ stage: 'prod', region: 'us-east-1', groupId, liveMigrationId, ...options });
+  askDeployed({ stage: 'prod', region: 'us-east-1', groupId, liveMigrationId, ...options }, connectNetwork());
 
 async function troubleOf(options: Partial<Question>): Promise<string> {
   const error = await ask(options).catch((error) => error);

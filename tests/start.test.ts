@@ -39,6 +39,7 @@ beforeAll(async () => {
     AWS_IGNORE_CONFIGURED_ENDPOINT_URLS: 'true',
     AWS_ENDPOINT_URL: nowhere,
     AWS_ENDPOINT_URL_SECRETS_MANAGER: nowhere,
+    NODE_USE_ENV_PROXY: '1',
     ...Object.fromEntries(
       ['HTTP_PROXY', 'HTTPS_PROXY', 'ALL_PROXY', 'http_proxy', 'https_proxy'].map((name) => [name, nowhere]),
     ),

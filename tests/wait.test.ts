@@ -10,6 +10,7 @@ import { atlasError } from '../embedded/atlas.ts';
 import { type Served, serve } from '../embedded/http-server.ts';
 import { startInvokeEndpoint } from '../embedded/lambda-invoke.ts';
 import { createFollower, type Following, NotReached } from '../scripts/follow.ts';
+import { connectNetwork } from '../scripts/network.ts';
 import { createDisplay } from '../scripts/wait-display.ts';
 import { allIsWell, atlas, coldStart, groupId, liveMigrationId } from './support/harness.ts';
 import { virtualClock } from './support/virtual-clock.ts';
@@ -112,6 +113,7 @@ async function wait({
       endpoint: endpoint.origin,
       stage: undefined,
       region: 'us-east-1',
+      network: options.stage ? connectNetwork() : undefined,
       ...options,
     },
     display,
@@ -293,7 +295,7 @@ describe('deployed ones (--stage), by direct invocation', () => {
   });
 
   test('no network is said, and no credentials', async () => {
-    await expect(follow('http://127.0.0.1:1')).rejects.toThrow("Lambda can't be reached in us-east-1 (");
+    await expect(follow('http://127.0.0.1:1')).rejects.toThrow('Lambda in us-east-1 cannot be reached (ECONNREFUSED).');
     for (const name of ['AWS_ACCESS_KEY_ID', 'AWS_SECRET_ACCESS_KEY']) vi.stubEnv(name, undefined);
     vi.stubEnv('HOME', '/dev/null/home');
     vi.stubEnv('AWS_EC2_METADATA_DISABLED', 'true');

@@ -44,6 +44,7 @@ export async function startConnectProxy(routes: Record<string, number>, login?: 
     host,
     url: `http://${login ? `${login}@` : ''}${host}`,
     log,
+    routes,
     closeConnections,
     close() {
       server.close();

@@ -39,5 +39,5 @@ export async function startGateway(answer: { status: number; body: object }) {
     response.writeHead(answer.status, { 'content-type': 'application/json' }).end(JSON.stringify(answer.body));
   });
   onTestFinished(served.close);
-  return { url: served.origin, signatures };
+  return { url: served.origin, server: served.server, signatures };
 }
