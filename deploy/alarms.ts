@@ -180,7 +180,7 @@ const table = (
   EventsRefused: [
     // With one poll an hour, the third comes after two hours.
     reaches(3, own('EventsRefused'), 200),
-    'The EventBridge bus refuses events; the waits send them again, for up to an hour before they end.',
+    'The EventBridge bus refuses events. Waits send them again, for up to an hour before they end, and reminders until the next one is due.',
     'Check that the bus in eventBusName exists, and that its policy lets this account put events.',
   ],
   RemindersRefused: [

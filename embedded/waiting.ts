@@ -48,7 +48,7 @@ export type Entry = {
   DetailType: string;
   Detail: StatusChanged | CutoverDue;
 };
-export type Metric = { MetricName: string };
+export type Metric = { MetricName: string; Value: number };
 
 /** Each may throw a `TaskError`. */
 export type Services = {

@@ -149,6 +149,35 @@ describe('not ready any more', () => {
     expect(events.map(([hours]) => hours)).toEqual(dueAt.map((hours) => rounded(hours + 1 / 6)));
   });
 
+  test('once at each of two, with no answer between them, and then ready', async () => {
+    const { events } = await remind({
+      atlas: (now) => {
+        const isOnce = [26, 74].some((due) => between(now.hours, due - 0.1, due + 0.1));
+        return isOnce ? notReady : between(now.hours, 26, 73.9) ? says('UNKNOWN') : readyFrom2(now);
+      },
+    });
+    expect(events.map(([hours, left]) => [hours, left])).toEqual([
+      [74.17, 48],
+      [98, 24],
+      [116, 6],
+    ]);
+  });
+
+  test('at its end, it asks no later than that', async () => {
+    const { polls, reminder } = await remind(
+      {
+        atlas: ({ hours }) => (hours < 2159 ? ready : notReady),
+        // The last one is due five minutes before the end.
+        reminder: { ...ids, readyAt: Date.UTC(2026, 10, 25) - 65 * 60_000 },
+      },
+      {},
+      2165,
+    );
+    expect(reminder?.isRunning).toBe(false);
+    expect(Math.max(...polls)).toBeGreaterThan(2159.9);
+    expect(Math.max(...polls)).toBeLessThanOrEqual(2160);
+  });
+
   test('twice, ten minutes apart: it pauses, asks once an hour, and the hours count from when it is ready again', async () => {
     const { events, sent, polls, reminder } = await remind(
       { atlas: (now) => (between(now.hours, 50, 80) ? notReady : readyFrom2(now)) },

@@ -1,7 +1,9 @@
 /** The reminder over 90 days, against the history of 25,000 events that an execution has. docs/waiting.md has the table. */
 
+import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { fails, ids, says, type World, wait } from '../support/wait.ts';
 
@@ -53,6 +55,70 @@ const timelines: [string, World, number?][] = [
     },
   ],
 ];
+
+test('a topic that refuses for ever costs no event, also where the bus refuses for a moment, and its alarm stays on', async () => {
+  const { reminders, counted, started } = await wait(
+    {
+      atlas: () => says('WORKING', true),
+      topic: isDown,
+      bus: ({ hours }) => ((hours - 1) % 240 < 0.1 && hours > 700 ? isDown() : undefined),
+    },
+    { ...ids, until: 'READY_FOR_CUTOVER' },
+    { hours: 91 * 24 },
+  );
+  expect(reminders).toHaveLength(89);
+  for (const [at, { hours }] of reminders.entries()) expect(hours).toBeLessThan((at < 4 ? 114 : 25 + 24 * at) + 3.1);
+  expect(started('remindOfCutover')[0]?.events).toBeLessThan(20_000);
+  // The alarm wants three in 200 minutes.
+  const refusals = counted.filter(({ MetricName }) => MetricName === 'RemindersRefused');
+  for (let hour = 28; hour < 2150; hour += 0.5) {
+    const inTime = refusals.filter(({ hours }) => hours > hour - 200 / 60 && hours <= hour);
+    expect(
+      inTime.reduce((sum, { Value }) => sum + Value, 0),
+      `hour ${hour}`,
+    ).toBeGreaterThanOrEqual(3);
+  }
+});
+
+test('any order of answers, failures and refusals: the history is never full, and it ends in time', async () => {
+  const anything = fc.record({
+    ready: fc.nat(100),
+    refused: fc.nat(100),
+    hours: fc.integer({ min: 1, max: 60 }),
+    seed: fc.nat(),
+  });
+  await fc.assert(
+    fc.asyncProperty(anything, async ({ ready, refused, hours: period, seed }) => {
+      /** A number below 100 for each period of each service. */
+      const draw = (hours: number, service: number) =>
+        createHash('sha256')
+          .update(`${seed} ${service} ${Math.floor(hours / (period / 10))}`)
+          .digest()
+          .readUInt16LE() % 100;
+      const answers = [says('WORKING', false), says('WORKING', null), fails('AtlasTimedOut')];
+      const refuses =
+        (service: number) =>
+        ({ hours }: { hours: number }) =>
+          draw(hours, service) < refused && hours > 1 ? isDown() : undefined;
+      const { started } = await wait(
+        {
+          atlas: ({ hours }) =>
+            hours < 1 || draw(hours, 0) < ready ? says('WORKING', true) : (answers[draw(hours, 1) % 3] as never),
+          bus: refuses(2),
+          topic: refuses(3),
+          metrics: isDown,
+        },
+        { ...ids, until: 'READY_FOR_CUTOVER' },
+        { hours: 91 * 24 },
+      );
+      const [reminder] = started('remindOfCutover');
+      expect(reminder?.isRunning).toBe(false);
+      await expect(reminder?.result).resolves.toBeDefined();
+      expect(reminder?.events).toBeLessThan(24_900);
+    }),
+    { numRuns: 10 },
+  );
+});
 
 const list = (hours: number[]) => {
   const rounded = hours.map((hour) => String(Math.round(hour * 10) / 10));

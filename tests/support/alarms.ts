@@ -237,7 +237,7 @@ type Counted = Awaited<ReturnType<typeof wait>>['counted'];
 const ofMachine = (name: string) => named('AtlasLiveMigration', name, 'service', service);
 /** What the state machines count. */
 export const countedBy = (counted: Counted) => (metrics: Metrics) => {
-  for (const { hours, MetricName } of counted) metrics.record(ofMachine(MetricName), hours * 3600, 1);
+  for (const { hours, MetricName, Value } of counted) metrics.record(ofMachine(MetricName), hours * 3600, Value);
 };
 
 /** A wait in virtual time as CloudWatch sees it: its polls, and what the state machines count. */

@@ -69,7 +69,7 @@ export async function wait(world: World, input: unknown = ids, { hours = Number.
   const polls: number[] = [];
   const payloads: unknown[] = [];
   const outcomes: { hours: number; outcome: string }[] = [];
-  const counted: { hours: number; MetricName: string }[] = [];
+  const counted: { hours: number; MetricName: string; Value: number }[] = [];
   const changes: StatusChanged[] = [];
   const reminders: (CutoverDue & { hours: number })[] = [];
   const entries: Omit<Entry, 'Detail'>[] = [];
@@ -100,9 +100,9 @@ export async function wait(world: World, input: unknown = ids, { hours = Number.
       must(world.topic?.(happening('topic')));
       messages.push({ hours: hoursSince(), ...message });
     },
-    count({ MetricName }) {
+    count({ MetricName, Value }) {
       must(world.metrics?.());
-      counted.push({ hours: hoursSince(), MetricName });
+      counted.push({ hours: hoursSince(), MetricName, Value });
       counts[MetricName] = (counts[MetricName] ?? 0) + 1;
     },
     mayStart: (machine) => must(world.start?.(happening('start'), machine)),
