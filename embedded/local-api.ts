@@ -23,17 +23,28 @@ const page = `<!doctype html>
 <link rel="stylesheet" href="/reference/swagger-ui.css">
 <link rel="icon" href="/reference/favicon-32x32.png">
 <style>
+  /* The button that asks is on the first screen: no more than what can be chosen stands above it. */
+  .swagger-ui .info { margin: 12px 0 }
+  .swagger-ui .info :is(.title, .description), .swagger-ui .info p { margin: 0 }
+  .swagger-ui .scheme-container, .swagger-ui .opblock-tag, .swagger-ui .opblock-description-wrapper { display: none }
+  .swagger-ui .opblock-body .opblock-section-header { min-height: 0; padding: 4px 20px }
+  .swagger-ui table tbody tr td { padding-top: 4px }
+  #examples { display: block; max-width: 1460px; margin: 12px auto 0; padding: 0 20px; font: 14px sans-serif }
+  #examples select { font: inherit; max-width: 100% }
   /* For narrow windows: no column of links, which this API has none of; fields no wider than their column. */
   .swagger-ui .response-col_links { display: none }
   .swagger-ui .parameters-col_description :is(input, select) { box-sizing: border-box; min-width: 0; width: 100%; max-width: 21em }
   @media (max-width: 640px) {
     .swagger-ui .wrapper, .swagger-ui .opblock-body .opblock-section, .swagger-ui .responses-inner { padding: 0 4px }
     .swagger-ui .parameters-col_name, .swagger-ui .parameters-col_description { display: block; width: auto }
-    .swagger-ui .opblock-tag small { display: none }
+    .swagger-ui .parameters thead { display: none }
+    .swagger-ui .parameters-col_name { padding-bottom: 0 }
+    #examples { padding: 0 4px }
   }
 </style>
 </head>
 <body>
+<label id="examples" hidden>Ask for <select></select></label>
 <div id="reference"></div>
 <script src="/reference/swagger-ui-bundle.js"></script>
 <script src="/reference/start.js"></script>
@@ -41,8 +52,20 @@ const page = `<!doctype html>
 </html>
 `;
 
-/** Without validatorUrl: null, Swagger UI shows a badge that another host draws. */
-const start = `SwaggerUIBundle({
+/** Both ids of each question that can be chosen: the demo migrations, and one for each failure. */
+const examples = {
+  'a demo migration': Object.entries(demoIds).map(([kind, liveMigrationId]) => [
+    `a live migration that ${kind}`,
+    { groupId: demoGroupId, liveMigrationId },
+  ]),
+  'a failure': Object.entries(failuresOnDemand),
+};
+
+/**
+ * Without validatorUrl: null, Swagger UI shows a badge that another host draws. Its own examples are of one parameter each,
+ * and a failure needs both.
+ */
+const start = (isEmbedded: boolean) => `const ui = SwaggerUIBundle({
   url: '/openapi.json',
   dom_id: '#reference',
   validatorUrl: null,
@@ -52,21 +75,31 @@ const start = `SwaggerUIBundle({
   displayRequestDuration: true,
   defaultModelsExpandDepth: 0,
 });
-`;
-
-/** The value of each parameter for each failure that it brings about, after those of the demo migrations. */
-function examplesOf(name: 'groupId' | 'liveMigrationId') {
-  const demo: Record<string, string> = name === 'groupId' ? { demo: demoGroupId } : demoIds;
-  const usual = Object.values(demo);
-  const failing = Object.entries(failuresOnDemand)
-    .map(([failure, ids]) => [failure, ids[name]] as const)
-    .filter(([, id]) => !usual.includes(id));
-  return Object.fromEntries([...Object.entries(demo), ...failing].map(([summary, value]) => [summary, { value }]));
+const groups = ${JSON.stringify(isEmbedded ? examples : {})};
+const label = document.getElementById('examples');
+const select = label.querySelector('select');
+label.hidden = Object.keys(groups).length === 0;
+const chosen = [];
+for (const [name, questions] of Object.entries(groups)) {
+  const group = document.createElement('optgroup');
+  group.label = name;
+  for (const [text, question] of questions) {
+    group.append(new Option(text, chosen.length));
+    chosen.push(question);
+  }
+  select.append(group);
 }
+select.addEventListener('change', () => {
+  const operation = ['/groups/{groupId}/liveMigrations/{liveMigrationId}', 'get'];
+  const parameters = ui.specSelectors.specJsonWithResolvedSubtrees().getIn(['paths', ...operation, 'parameters']);
+  for (const [name, value] of Object.entries(chosen[select.value]))
+    ui.specActions.changeParamByIdentity(operation, parameters.find((parameter) => parameter.get('name') === name), value, false);
+});
+`;
 
 /**
  * openapi.yaml as it is here: this origin is its only server, and nothing comes from API Gateway: no signature is needed,
- * and every failure is a problem. The ids have examples, of which one is malformed: so their schema has no pattern.
+ * and every failure is a problem. One of the ids that can be chosen is malformed: so their schema has no pattern.
  *
  * @param isEmbedded false where the real Atlas is asked, which knows none of the examples
  */
@@ -83,10 +116,7 @@ async function localOpenApi(isEmbedded: boolean): Promise<string> {
       else if (status !== '200') delete content['application/json'];
     }
     for (const parameter of get.parameters) {
-      if (!isEmbedded || parameter.in !== 'path') continue;
-      delete parameter.example;
-      parameter.schema = { type: 'string' };
-      parameter.examples = examplesOf(parameter.name as 'groupId' | 'liveMigrationId');
+      if (isEmbedded && parameter.in === 'path') parameter.schema = { type: 'string' };
     }
   }
   return JSON.stringify(openApi, null, 2);
@@ -97,7 +127,7 @@ const createReference = (isEmbedded: boolean) => {
   const files: Record<string, [type: string, read: () => string | Buffer | Promise<string>]> = {
     '/': ['text/html; charset=utf-8', () => page],
     '/openapi.json': ['application/json', () => localOpenApi(isEmbedded)],
-    '/reference/start.js': ['text/javascript', () => start],
+    '/reference/start.js': ['text/javascript', () => start(isEmbedded)],
     '/reference/swagger-ui-bundle.js': ['text/javascript', () => asset('swagger-ui-bundle.js')],
     '/reference/swagger-ui.css': ['text/css', () => asset('swagger-ui.css')],
     '/reference/favicon-32x32.png': ['image/png', () => asset('favicon-32x32.png')],

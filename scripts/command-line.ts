@@ -3,20 +3,24 @@
 import { parseArgs } from 'node:util';
 import { proxyOf } from '../lib/proxy.ts';
 
-type Texts = Record<string, { type: 'string'; default?: string }>;
+type Options = Record<string, { type: 'string'; default?: string } | { type: 'boolean' }>;
+type Values<O extends Options> = {
+  [name in keyof O]: O[name] extends { default: string }
+    ? string
+    : O[name] extends { type: 'boolean' }
+      ? boolean | undefined
+      : string | undefined;
+};
 
 /**
  * @param usage what to print for --help, and before what is wrong
- * @param options the options; each takes a text
+ * @param options the options; each takes a text, or stands alone
  * @param validate turns the options and the positional arguments into what the program needs; throws an Error that says what is wrong
  */
-export function readCommandLine<O extends Texts, T>(
+export function readCommandLine<O extends Options, T>(
   usage: string,
   options: O,
-  validate: (
-    values: { [name in keyof O]: O[name] extends { default: string } ? string : string | undefined },
-    positionals: string[],
-  ) => T,
+  validate: (values: Values<O>, positionals: string[]) => T,
 ): T {
   try {
     const { values, positionals } = parseArgs({

@@ -1,25 +1,25 @@
 /** `npm start`: the whole product on this machine, with an embedded Atlas and Secrets Manager unless told otherwise. */
 
 import { randomBytes } from 'node:crypto';
-import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { once } from 'node:events';
-import type { Server } from 'node:http';
 import { createServer } from 'node:net';
 import { devNull } from 'node:os';
-import { join } from 'node:path';
 import { StringDecoder } from 'node:string_decoder';
 import { startEmbeddedAtlas } from '../embedded/atlas.ts';
-import { demoGroupId, demoIds, demoProjects } from '../embedded/demo-migrations.ts';
+import { demoGroupId, demoProjects } from '../embedded/demo-migrations.ts';
 import { type ChallengeName, challengeForms } from '../embedded/digest-verifier.ts';
 import { startEmbeddedDynamoDB } from '../embedded/dynamodb.ts';
-import { failOnDemand, failuresOnDemand } from '../embedded/failures-on-demand.ts';
-import { functionName, startInvokeEndpoint } from '../embedded/lambda-invoke.ts';
+import { failOnDemand } from '../embedded/failures-on-demand.ts';
+import { startInvokeEndpoint } from '../embedded/lambda-invoke.ts';
 import { startLocalApi } from '../embedded/local-api.ts';
 import { startEmbeddedSecretsManager } from '../embedded/secrets-manager.ts';
 import { readConfiguration } from '../lib/lambda/configuration.ts';
 import { proxyOf } from '../lib/proxy.ts';
 import { readCommandLine } from './command-line.ts';
+import { allCommands } from './commands.ts';
+import { startOffline } from './offline.ts';
 import { printableLines } from './printable.ts';
+import { createScreen } from './start-screen.ts';
 
 const usage = `Usage: npm start -- [options]
   --port N         port of the HTTP API (default 3000; 0 for a free one)
@@ -27,6 +27,9 @@ const usage = `Usage: npm start -- [options]
   --challenge NAME how the embedded Atlas challenges: ${Object.keys(challengeForms).join(' | ')}
   --freshness N    share answers for N seconds (0 to 60), in an embedded DynamoDB
   --cors-origins O origins whose web pages may ask the HTTP API, comma-separated, such as http://localhost:5173
+  --log FORM       each request as a short line, or as the function's own line: short | json
+                   (default short on a terminal, json elsewhere)
+  --commands       print all commands to try it, one for each failure among them, and start nothing
 If ATLAS_SECRET_ID is set, the function uses the real Secrets Manager and the real Atlas, and needs AWS credentials.`;
 
 const options = {
@@ -35,6 +38,8 @@ const options = {
   challenge: { type: 'string', default: 'atlas' },
   freshness: { type: 'string', default: '0' },
   'cors-origins': { type: 'string', default: '' },
+  log: { type: 'string', default: process.stdout.isTTY ? 'short' : 'json' },
+  commands: { type: 'boolean' },
 } as const;
 
 function stop(message: string): never {
@@ -80,33 +85,6 @@ async function mustBeFree(ports: Record<'port' | 'lambda-port', number>, otherAr
 }
 
 /**
- * serverless-offline opens a port for its HTTP API, whose requests come from the local API instead, and one for an invoke
- * endpoint that isn't ours. Both are closed before the first connection: they know nothing of our door.
- *
- * @returns the server of the HTTP API
- */
-async function startOffline(): Promise<Server> {
-  const listening = new Promise<Server>((resolve) => {
-    const servers: Server[] = [];
-    const channel = 'tracing:net.server.listen:asyncEnd';
-    subscribe(channel, function close(message) {
-      const { server } = message as { server: Server };
-      servers.push(server);
-      // After those who wait for it to listen.
-      server.once('listening', () => server.close());
-      // The first one is its own invoke endpoint.
-      if (!servers[1]) return;
-      unsubscribe(channel, close);
-      resolve(servers[1]);
-    });
-  });
-  // Where it can't start, it has said why and set the exit code.
-  const watch = setInterval(() => process.exitCode && process.exit(), 50);
-  await import('serverless/bin/serverless.js' as string);
-  return listening.finally(() => clearInterval(watch));
-}
-
-/**
  * What only this run knows, in the endpoints that the function asks and in its Atlas key. AWS credentials would not do: with a
  * real secret, they are the user's.
  */
@@ -121,18 +99,18 @@ function forgetAwsSetUp() {
 }
 
 /** Starts the table of shared answers and points the function's environment at it. */
-async function embedTable(freshness: number): Promise<string> {
+async function embedTable(freshness: number): Promise<[name: string, address: string]> {
   const { origin, url, table } = await startEmbeddedDynamoDB({ secret });
   Object.assign(process.env, {
     ANSWER_FRESHNESS_SECONDS: String(freshness),
     ANSWER_TABLE: table,
     AWS_ENDPOINT_URL_DYNAMODB: url,
   });
-  return `  embedded DynamoDB         ${origin} (answers are shared for ${freshness} s)`;
+  return ['embedded DynamoDB', `${origin} (answers are shared for ${freshness} s)`];
 }
 
 /** Starts the embedded services and points the function's environment at them. */
-async function embedServices(challenge: ChallengeName): Promise<{ lines: string[]; atlasOrigin: string }> {
+async function embedServices(challenge: ChallengeName): Promise<[name: string, address: string][]> {
   const atlas = await startEmbeddedAtlas({ projects: demoProjects });
   const secretsManager = await startEmbeddedSecretsManager({ secret });
   atlas.challenge = challenge;
@@ -154,56 +132,16 @@ async function embedServices(challenge: ChallengeName): Promise<{ lines: string[
     AWS_REGION: 'us-east-1',
   });
   delete process.env['ATLAS_BASE_URL'];
-  const lines = [
-    `  embedded Atlas            ${atlas.baseUrl} (challenge: ${challenge})`,
-    `  embedded Secrets Manager  ${secretsManager.origin}`,
+  return [
+    ['embedded Atlas', `${atlas.origin} (challenge: ${challenge})`],
+    ['embedded Secrets Manager', secretsManager.origin],
   ];
-  return { lines, atlasOrigin: atlas.origin };
 }
 
-const examples = (http: string, invoke: string, atlasOrigin: string) => {
-  const url = (id: string, group = demoGroupId) => `${http}/groups/${group}/liveMigrations/${id}`;
-  const { completes, fails, expires } = demoIds;
-  const portOption = ports['lambda-port'] === 3002 ? '' : ` -- --endpoint ${invoke}`;
-  return `Run these commands several times: a demo migration starts with the first request for it.
-
-  # NEW, WORKING with falling lag, ready for cutover, COMPLETE after two minutes
-  curl ${url(completes)}
-  # fails after 20 seconds
-  curl ${url(fails)}
-  # ready for cutover; the cutover is never started, so it expires after 30 seconds
-  curl ${url(expires)}
-  # start a new one: with eight other first digits, an id is another live migration of the same kind
-  curl ${url(`$(date +%s | tail -c 9)${completes.slice(8)}`)}
-  # follow a new one to its end, in another terminal
-  npm run wait${portOption}
-  # indented; and with envelope=true, which changes nothing in the answer
-  curl '${url(completes)}?pretty=true'
-  curl '${url(completes)}?envelope=true'
-  # another Lambda's direct invocation
-  curl -d '{"groupId":"${demoGroupId}","liveMigrationId":"${completes}"}' ${invoke}/2015-03-31/functions/${functionName}/invocations
-
-${
-  freshness > 0
-    ? `Answers are shared for ${freshness} s. Twenty callers at once, with the request counts of the embedded Atlas before and after:
-
-  curl ${atlasOrigin}/counters
-  seq 20 | xargs -P 20 -I {} curl -sS -o ${devNull} -w '%{http_code} ' ${url(completes)}; echo
-  curl ${atlasOrigin}/counters
-
-`
-    : ''
-}Each failure that a caller can get, always with these ids (AtlasTimedOut takes eight seconds):
-
-${Object.entries(failuresOnDemand)
-  .map(([name, { groupId, liveMigrationId }]) => `  # ${name}\n  curl ${url(liveMigrationId, groupId)}\n`)
-  .join('')}`;
-};
-
-const { ports, challenge, freshness, corsOrigins } = readCommandLine(
+const { ports, challenge, freshness, corsOrigins, log } = readCommandLine(
   usage,
   options,
-  ({ challenge, freshness, 'cors-origins': corsOrigins, ...texts }, [stray]) => {
+  ({ challenge, freshness, 'cors-origins': corsOrigins, log, commands, ...texts }, [stray]) => {
     if (stray) throw new Error(`Unknown argument "${stray}".`);
     if (!Object.hasOwn(challengeForms, challenge)) throw new Error(`Unknown challenge "${challenge}".`);
     const ports = { port: portOf('port', texts.port), 'lambda-port': portOf('lambda-port', texts['lambda-port']) };
@@ -211,7 +149,14 @@ const { ports, challenge, freshness, corsOrigins } = readCommandLine(
       throw new Error('--port and --lambda-port must be two ports.');
     if (!/^\d+$/.test(freshness) || Number(freshness) > 60)
       throw new Error('--freshness must be a whole number from 0 to 60.');
-    return { ports, challenge: challenge as ChallengeName, freshness: Number(freshness), corsOrigins };
+    if (log !== 'short' && log !== 'json') throw new Error('--log must be short or json.');
+    if (commands) {
+      if (Object.values(ports).includes(0)) throw new Error('--commands needs the ports: 0 names none.');
+      const [http, invoke] = Object.values(ports).map((port) => `http://127.0.0.1:${port}`) as [string, string];
+      console.log(allCommands(http, invoke));
+      process.exit(0);
+    }
+    return { ports, challenge: challenge as ChallengeName, freshness: Number(freshness), corsOrigins, log };
   },
 );
 const { port, 'lambda-port': lambdaPort } = ports;
@@ -219,14 +164,17 @@ const { port, 'lambda-port': lambdaPort } = ports;
 const end = () => process.exit(0);
 process.on('SIGINT', end);
 process.on('SIGTERM', end);
+const screen = createScreen(log === 'json', end);
 for (const stream of [process.stdout, process.stderr]) {
   // The reader of a pipe (`npm start | head -1`) has gone.
   stream.on('error', end);
   // Also what serverless prints, and the function's lines, which quote what Atlas answered.
   const write = stream.write.bind(stream) as (text: string, ...rest: unknown[]) => boolean;
   const decoder = new StringDecoder();
-  stream.write = (chunk: string | Uint8Array, ...rest: unknown[]) =>
-    write(printableLines(typeof chunk === 'string' ? chunk : decoder.write(Buffer.from(chunk))), ...rest);
+  stream.write = (chunk: string | Uint8Array, ...rest: unknown[]) => {
+    const text = printableLines(typeof chunk === 'string' ? chunk : decoder.write(Buffer.from(chunk)));
+    return screen.passes(text) ? write(text, ...rest) : true;
+  };
 }
 // Colours would be made visible as well.
 delete process.env['FORCE_COLOR'];
@@ -263,18 +211,18 @@ if (realSecret) {
   if (problem) stop(`${problem}.`);
   if (proxy) await credentialsThroughProxy();
 }
-console.log(
-  realSecret
-    ? `REAL services: the function reads the key from the secret ${realSecret} in ${process.env['AWS_REGION']} with your AWS credentials, and asks the real Atlas.`
-    : 'Everything is embedded: no account, no key and no network is needed.',
-);
 await mustBeFree(ports, [
   ...(challenge === options.challenge.default ? [] : [`--challenge ${challenge}`]),
   ...(freshness > 0 ? [`--freshness ${freshness}`] : []),
   ...(corsOrigins ? [`--cors-origins '${corsOrigins}'`] : []),
 ]);
-const { lines, atlasOrigin } = realSecret ? { lines: [], atlasOrigin: '' } : await embedServices(challenge);
-if (freshness > 0) lines.push(await embedTable(freshness));
+console.log(
+  realSecret
+    ? `REAL services: the function reads the key from the secret ${realSecret} in ${process.env['AWS_REGION']} with your AWS credentials, and asks the real Atlas.`
+    : 'Everything is embedded: no account, no key and no network is needed.',
+);
+const embedded = realSecret ? [] : await embedServices(challenge);
+if (freshness > 0) embedded.push(await embedTable(freshness));
 
 try {
   readConfiguration(process.env);
@@ -282,39 +230,18 @@ try {
   stop((error as Error).message);
 }
 
-// serverless-offline hands the function serverless.yml's environment, and this process's where that has none.
-const param = (name: string, value: string | undefined) => (value ? ['--param', `${name}=${value}`] : []);
-process.argv.splice(1, process.argv.length, 'serverless', 'offline', 'start', '--host', '127.0.0.1');
-process.argv.push('--httpPort', '0', '--lambdaPort', '0', '--noSponsor', '--localEnvironment');
-process.argv.push(
-  ...param('atlasSecretId', process.env['ATLAS_SECRET_ID']),
-  ...param('atlasBaseUrl', process.env['ATLAS_BASE_URL']),
-  ...param('freshnessSeconds', process.env['ANSWER_FRESHNESS_SECONDS']),
-  ...param('corsOrigins', corsOrigins),
-  ...param('httpsProxy', process.env['HTTPS_PROXY']),
-  ...param('noProxy', process.env['NO_PROXY']),
-);
-process.env['SLS_LOG_LEVEL'] ??= 'warning';
-// By default, serverless keeps its compiled schema in the home folder, which may be missing or read-only.
-process.env['SLS_SCHEMA_CACHE_BASE_DIR'] ??= join(import.meta.dirname, '../.build');
-// Its list of routes names an invoke endpoint that isn't ours; what it has to say of errors goes another way.
-const { log } = console;
-console.log = () => undefined;
-const offline = await startOffline();
-
+const offline = await startOffline({
+  atlasSecretId: process.env['ATLAS_SECRET_ID'],
+  atlasBaseUrl: process.env['ATLAS_BASE_URL'],
+  freshnessSeconds: process.env['ANSWER_FRESHNESS_SECONDS'],
+  corsOrigins,
+  httpsProxy: process.env['HTTPS_PROXY'],
+  noProxy: process.env['NO_PROXY'],
+});
 const { handler } = await import('../functions/get-live-migration.ts');
 const invoke = await startInvokeEndpoint(handler, lambdaPort);
-const { origin: http } = await startLocalApi(port, offline, {
+const http = await startLocalApi(port, offline, {
   isEmbedded: !realSecret,
   origins: corsOrigins.split(/[\s,]+/).filter(Boolean),
 });
-console.log = log;
-
-console.log(`
-  HTTP API                  ${http}
-  API reference, to try it  ${http}/
-  Lambda invoke endpoint    ${invoke.origin}
-${lines.join('\n')}
-
-${realSecret ? '' : examples(http, invoke.origin, atlasOrigin)}
-Ctrl-C stops everything. The function's log lines follow.`);
+screen.show({ http, invoke, embedded, isReal: Boolean(realSecret) });

@@ -13,7 +13,7 @@ type Migration = Pick<LiveMigration, 'status' | 'lagTimeSeconds' | 'readyForCuto
 const CUTOVER_HOURS = 120;
 
 /** At most six characters, and `-` where Atlas does not say. */
-function lagOf(seconds: number | null): string {
+export function lagOf(seconds: number | null): string {
   if (seconds === null) return '-';
   if (seconds < 1000) return `${seconds} s`;
   return seconds < 60_000 ? `${Math.round(seconds / 60)} min` : `${Math.round(seconds / 3600)} h`;

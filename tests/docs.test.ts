@@ -107,7 +107,7 @@ test('every link leads to a file, and to a heading in it', () => {
   expect(count).toBeGreaterThan(50);
 });
 
-test("the README's first answer is what the first printed command gets, after about 40 seconds", async () => {
+test("the README's first answer is what a demo migration returns after about 40 seconds", async () => {
   allIsWell();
   onTestFinished(() => void vi.useRealTimers());
   vi.useFakeTimers({ toFake: ['Date'] });
@@ -119,7 +119,7 @@ test("the README's first answer is what the first printed command gets, after ab
     vi.setSystemTime(Date.now() + seconds * 1000);
     const { http } = await doors['http-api'](handler, asked);
     expect(read('README.md')).toContain(
-      `after about 40 seconds the first command returns:\n\n\`\`\`json\n${http.body}\n`,
+      `About 40\nseconds after its first request, a demo migration returns:\n\n\`\`\`json\n${http.body}\n`,
     );
   }
 });

@@ -1,9 +1,10 @@
 /** `npm start` in a process of its own, on ports that are free. It ends with the tests of the file at the latest. */
 
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { afterAll } from 'vitest';
 
 export const root = join(import.meta.dirname, '../..');
@@ -36,7 +37,7 @@ export async function untilReady(child: ChildProcess) {
     for (const stream of [child.stdout, child.stderr]) {
       stream?.on('data', (chunk) => {
         output += chunk;
-        if (output.includes('log lines follow')) resolve();
+        if (/ follows?\.\r?\n$/.test(output)) resolve();
       });
     }
     child.on('close', () => resolve());
@@ -45,14 +46,18 @@ export async function untilReady(child: ChildProcess) {
   return { output, http: addressOf('HTTP API'), invoke: addressOf('Lambda invoke endpoint') };
 }
 
-/** @returns the commands that it printed, under the last comment before them */
-export const commandsIn = (output: string) =>
-  [...output.matchAll(/# (.*)\n((?: {2}curl .*\n)+)/g)].flatMap(([, comment = '', commands = '']) =>
+/** @returns the commands that it offers, under the last comment before them */
+export async function commandsOf({ http, invoke }: { http: string; invoke: string }) {
+  const [port, lambdaPort] = [http, invoke].map((origin) => new URL(origin).port);
+  const args = ['scripts/start.ts', '--commands', '--port', String(port), '--lambda-port', String(lambdaPort)];
+  const { stdout } = await promisify(execFile)(process.execPath, args, { cwd: root });
+  return [...stdout.matchAll(/# (.*)\n((?: {2}curl .*\n)+)/g)].flatMap(([, comment = '', commands = '']) =>
     commands
       .trim()
       .split('\n')
       .map((command) => ({ comment, command: command.trim() })),
   );
+}
 
 export const portsAreKnown = existsSync('/proc/self/net/tcp');
 
