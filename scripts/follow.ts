@@ -17,7 +17,9 @@ export type Following = {
   stage: string | undefined;
   region: string;
   /** Where there is a stage. */
-  network: Network | undefined;
+  network?: Network | undefined;
+  /** Called before the first answer is shown. */
+  onReached?: (() => void) | undefined;
 };
 
 /** The function was not reached at the first question. The message says why, and what to do. */
@@ -42,7 +44,7 @@ type LambdaError = Error & { $metadata?: { httpStatusCode?: number } };
 type Outcome = { label: string; exitCode: number };
 
 export function createFollower(
-  { ids, input, endpoint, stage, region, network }: Following,
+  { ids, input, endpoint, stage, region, network, onReached }: Following,
   display: ReturnType<typeof createDisplay>,
   clock: Clock = wallClock,
 ) {
@@ -97,6 +99,7 @@ export function createFollower(
       const name = status ? error.name : 'SdkClientException';
       throw new TaskError(`Lambda.${name}`, JSON.stringify({ errorMessage: whyNot(error) }));
     });
+    if (!wasReached) onReached?.();
     wasReached = true;
     const answer = parse(Buffer.from(Payload ?? []).toString());
     if (!FunctionError) return answer;

@@ -82,7 +82,8 @@ const { createFollower, NotReached } = await import('./follow.ts');
 const { ids } = options;
 const display = createDisplay(ids);
 const network = options.stage ? (await import('./network.ts')).connectNetwork() : undefined;
-const follower = createFollower({ ...options, network }, display);
+const announce = () => display.say(`A demo migration begins: ${ids[0]}. It lasts two minutes.`);
+const follower = createFollower({ ...options, network, onReached: isDemo ? announce : undefined }, display);
 
 process.on('SIGINT', () => {
   display.end(`interrupted; ${ids.length > 1 ? 'the migrations themselves go' : 'the migration itself goes'} on`);
@@ -90,7 +91,6 @@ process.on('SIGINT', () => {
   process.exit(130);
 });
 
-if (isDemo) display.say(`A demo migration begins: ${ids[0]}. It lasts two minutes.`);
 try {
   process.exitCode = await follower.run();
   process.stdout.write(follower.documents());

@@ -79,13 +79,16 @@ describe('the program', () => {
     expect(linesOf(err).at(-1)).toBe('3 live migrations: 1 EXPIRED, 1 COMPLETE, 1 FAILED');
   });
 
-  test('no server is 1, and says what to do', async () => {
-    expect(await wait(liveMigrationId, '--endpoint', 'http://127.0.0.1:1')).toEqual({
-      code: 1,
-      out: '',
-      err: '0:00 Nothing answers at http://127.0.0.1:1. Is npm start running?\n',
-    });
-  });
+  test.each([[[liveMigrationId]], [[]]])(
+    'no server is 1, and says what to do before anything else: %j',
+    async (ids) => {
+      expect(await wait(...ids, '--endpoint', 'http://127.0.0.1:1')).toEqual({
+        code: 1,
+        out: '',
+        err: '0:00 Nothing answers at http://127.0.0.1:1. Is npm start running?\n',
+      });
+    },
+  );
 
   test('wrong usage is 2, and the last line names the field', async () => {
     const { code, err } = await wait('x');
