@@ -5,11 +5,13 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { promisify } from 'node:util';
 import { beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { atlasError } from '../embedded/atlas.ts';
-import { startInvokeEndpoint } from '../embedded/lambda-invoke.ts';
+import { serve } from '../embedded/http-server.ts';
+import { type LambdaHandler, startInvokeEndpoint } from '../embedded/lambda-invoke.ts';
 import { createStepFunctions, type Service, TaskError } from '../embedded/step-functions.ts';
 import { readDefinition } from '../embedded/waiting.ts';
 import { startGateway } from './support/gateway.ts';
-import { allIsWell, asTask, atlas, coldStart, document, groupId, liveMigrationId } from './support/harness.ts';
+import { allIsWell, asTask, atlas, coldStart, document, doors, groupId, liveMigrationId } from './support/harness.ts';
+import { bringAbout } from './support/scenarios.ts';
 import { virtualClock } from './support/virtual-clock.ts';
 
 const examples = new URL('../docs/examples/', import.meta.url);
@@ -26,21 +28,94 @@ test('the docs show each example as it is', () => {
   for (const name of names) expect(docs, name).toContain(`\n${read(name)}\`\`\``);
 });
 
+/** The failures after which clients like to ask again by themselves: 429, 503 and 504. */
+const retryable = ['AtlasRateLimited', 'AtlasUnavailable', 'AtlasTimedOut'] as const;
+
+/** What the function answers to such a failure over HTTPS. */
+async function problemOf(name: (typeof retryable)[number]) {
+  bringAbout(name);
+  const { http } = await doors['http-api'](await coldStart());
+  return { status: http.statusCode, body: JSON.parse(http.body) };
+}
+
+/**
+ * Lets a time limit be over once the request is there, so that no test waits for it.
+ *
+ * @returns the milliseconds of each limit that was set
+ */
+function endTimeLimitsAfter(asked: Promise<void>): number[] {
+  const limits: number[] = [];
+  vi.spyOn(AbortSignal, 'timeout').mockImplementation((ms) => {
+    limits.push(ms);
+    const controller = new AbortController();
+    void asked.then(() => controller.abort(new DOMException('The time is over.', 'TimeoutError')));
+    return controller.signal;
+  });
+  return limits;
+}
+
 describe('another Lambda', () => {
-  test('gets the document, or an Error with the name of the failure', async () => {
-    const endpoint = await startInvokeEndpoint(await coldStart());
+  /** Lambda with that function, for the example. @returns the invocations, as they come */
+  async function deploy(handler: LambdaHandler) {
+    const invocations: unknown[] = [];
+    const endpoint = await startInvokeEndpoint((event, context) => {
+      invocations.push(event);
+      return handler(event, context);
+    });
     onTestFinished(endpoint.close);
     vi.stubEnv('AWS_ENDPOINT_URL_LAMBDA', endpoint.origin);
     vi.stubEnv(
       'GET_LIVE_MIGRATION',
       'arn:aws:lambda:us-east-1:000000000000:function:atlas-live-migration-dev-getLiveMigration',
     );
+    return invocations;
+  }
+  const ask = async (id = liveMigrationId) => {
+    // Its client keeps the endpoint that it was made with.
+    vi.resetModules();
     const { getLiveMigration } = await import('../docs/examples/ask-from-a-lambda.ts');
-    expect(await getLiveMigration(groupId, liveMigrationId)).toEqual(document);
-    await expect(getLiveMigration(groupId, 'f'.repeat(24))).rejects.toMatchObject({
+    return getLiveMigration(groupId, id);
+  };
+
+  test('gets the document, or an Error with the name of the failure', async () => {
+    await deploy(await coldStart());
+    expect(await ask()).toEqual(document);
+    await expect(ask('f'.repeat(24))).rejects.toMatchObject({
       name: 'LiveMigrationNotFound',
       message: expect.stringContaining('has no live migration'),
     });
+  });
+
+  test.each(retryable)('invokes once after %s', async (name) => {
+    bringAbout(name);
+    const invocations = await deploy(await coldStart());
+    await expect(ask()).rejects.toMatchObject({ name });
+    expect(invocations).toHaveLength(1);
+  });
+
+  test('invokes a function that hangs once, for 25 seconds', async () => {
+    const { promise: asked, resolve } = Promise.withResolvers<void>();
+    const limits = endTimeLimitsAfter(asked);
+    const invocations = await deploy(() => {
+      resolve();
+      return new Promise(() => undefined);
+    });
+    await expect(ask()).rejects.toMatchObject({ name: 'AbortError' });
+    expect(invocations).toHaveLength(1);
+    expect(limits).toEqual([25_000]);
+  });
+
+  test('leaves it to the SDK to ask again where Lambda throttles', async () => {
+    let requests = 0;
+    const throttle = await serve((_, response) => {
+      requests += 1;
+      response.writeHead(429, { 'x-amzn-errortype': 'TooManyRequestsException' }).end('{}');
+    });
+    onTestFinished(throttle.close);
+    vi.stubEnv('AWS_ENDPOINT_URL_LAMBDA', throttle.origin);
+    vi.stubEnv('GET_LIVE_MIGRATION', 'getLiveMigration');
+    await expect(ask()).rejects.toMatchObject({ name: 'TooManyRequestsException' });
+    expect(requests).toBe(3);
   });
 });
 
@@ -68,12 +143,34 @@ describe('an internal app that signs', () => {
     await expect(getLiveMigration(url, 'us-east-1', groupId, liveMigrationId)).rejects.toMatchObject({ name, message });
   });
 
+  test.each(retryable)('in TypeScript, asks once after %s', async (name) => {
+    const { url, signatures } = await startGateway(await problemOf(name));
+    const { getLiveMigration } = await import('../docs/examples/ask-over-https.ts');
+    await expect(getLiveMigration(url, 'us-east-1', groupId, liveMigrationId)).rejects.toMatchObject({ name });
+    expect(signatures).toHaveLength(1);
+  });
+
+  test('in TypeScript, asks once where no answer comes, for 25 seconds', async () => {
+    const { url, signatures, asked } = await startGateway();
+    const limits = endTimeLimitsAfter(asked);
+    const { getLiveMigration } = await import('../docs/examples/ask-over-https.ts');
+    await expect(getLiveMigration(url, 'us-east-1', groupId, liveMigrationId)).rejects.toMatchObject({
+      name: 'TimeoutError',
+    });
+    expect(signatures).toHaveLength(1);
+    expect(limits).toEqual([25_000]);
+  });
+
   const readme = readFileSync(new URL('../README.md', import.meta.url), 'utf8');
   const [, ofReadme = ''] = /```sh\n(curl --aws-sigv4.*?)```/s.exec(readme) ?? [];
   const curls = {
     'docs/callers.md': read('ask-over-https.sh'),
     'README.md': ofReadme.replace(/"https:\/\/.*?amazonaws\.com/, '"$API_URL'),
   };
+  const curl = (url: string, command: string) =>
+    promisify(execFile)('sh', ['-c', command], {
+      env: { ...process.env, API_URL: url, GROUP_ID: groupId, LIVE_MIGRATION_ID: liveMigrationId },
+    });
   // curl signs a header that has no value, and does not send it.
   test.each(
     Object.entries(curls).flatMap(([document, command]) =>
@@ -81,13 +178,27 @@ describe('an internal app that signs', () => {
     ),
   )('with the curl of %s, gets the document (session token "%s")', async (_, token, command = '') => {
     const { url, signatures } = await startGateway({ status: 200, body: document });
-    const environment = { API_URL: url, GROUP_ID: groupId, LIVE_MIGRATION_ID: liveMigrationId };
-    const { stdout } = await promisify(execFile)('sh', ['-c', command], {
-      env: { ...process.env, ...environment, AWS_SESSION_TOKEN: token },
-    });
+    vi.stubEnv('AWS_SESSION_TOKEN', token);
+    const { stdout } = await curl(url, command);
     expect(JSON.parse(stdout)).toEqual(document);
     expect(signatures).toHaveLength(1);
     expect(signatures[0]?.[0]).toBe(signatures[0]?.[1]);
+  });
+
+  test.each(retryable)('with curl, asks once after %s', async (name) => {
+    const { url, signatures } = await startGateway(await problemOf(name));
+    const { stdout } = await curl(url, read('ask-over-https.sh'));
+    expect(JSON.parse(stdout)).toMatchObject({ code: name });
+    expect(signatures).toHaveLength(1);
+  });
+
+  test('with curl, asks once where no answer comes, for 25 seconds', async () => {
+    const { url, signatures, asked } = await startGateway();
+    // The limit is the same one, made shorter.
+    const command = read('ask-over-https.sh').replace('--max-time 25 ', '--max-time 0.5 ');
+    await expect(curl(url, command)).rejects.toMatchObject({ code: 28 });
+    await asked;
+    expect(signatures).toHaveLength(1);
   });
 });
 

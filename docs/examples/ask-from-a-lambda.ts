@@ -10,6 +10,8 @@ export async function getLiveMigration(groupId: string, liveMigrationId: string)
       FunctionName: process.env.GET_LIVE_MIGRATION,
       Payload: JSON.stringify({ groupId, liveMigrationId }),
     }),
+    // The SDK has no time limit by default. After its requestTimeout, it would invoke the function again.
+    { abortSignal: AbortSignal.timeout(25_000) },
   );
   const answer = JSON.parse(Buffer.from(Payload ?? []).toString());
   if (!FunctionError) return answer;

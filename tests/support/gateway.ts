@@ -29,15 +29,24 @@ function expectedSignature(request: IncomingMessage, secretKey: string): string 
   return `${service} ${createHmac('sha256', key).update(toSign).digest('hex')}`;
 }
 
-/** Stands for as long as the test that starts it. @returns the address, and for each request the signature that it had and the one that it should have had */
-export async function startGateway(answer: { status: number; body: object }) {
+/**
+ * Stands for as long as the test that starts it.
+ *
+ * @param answer without one, it never answers
+ * @returns the address; for each request the signature that it had and the one that it should have had; and what is over
+ *   once the first request is there
+ */
+export async function startGateway(answer?: { status: number; body: object }) {
   const signatures: [given: string, expected: string][] = [];
+  const { promise: asked, resolve } = Promise.withResolvers<void>();
   const served = await serve((request, response) => {
     const given = /Signature=(\w+)/.exec(request.headers.authorization ?? '')?.[1];
     const expected = expectedSignature(request, String(process.env['AWS_SECRET_ACCESS_KEY']));
     signatures.push([`execute-api ${given}`, expected]);
-    response.writeHead(answer.status, { 'content-type': 'application/json' }).end(JSON.stringify(answer.body));
+    resolve();
+    if (answer)
+      response.writeHead(answer.status, { 'content-type': 'application/json' }).end(JSON.stringify(answer.body));
   });
   onTestFinished(served.close);
-  return { url: served.origin, server: served.server, signatures };
+  return { url: served.origin, server: served.server, signatures, asked };
 }
