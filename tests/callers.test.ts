@@ -6,11 +6,11 @@ import { promisify } from 'node:util';
 import { beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { atlasError } from '../embedded/atlas.ts';
 import { serve } from '../embedded/http-server.ts';
-import { type LambdaHandler, startInvokeEndpoint } from '../embedded/lambda-invoke.ts';
 import { createStepFunctions, type Service, TaskError } from '../embedded/step-functions.ts';
 import { readDefinition } from '../embedded/waiting.ts';
+import { deploy, problemOf, retryable } from './support/callers.ts';
 import { startGateway } from './support/gateway.ts';
-import { allIsWell, asTask, atlas, coldStart, document, doors, groupId, liveMigrationId } from './support/harness.ts';
+import { allIsWell, asTask, atlas, coldStart, document, groupId, liveMigrationId } from './support/harness.ts';
 import { bringAbout } from './support/scenarios.ts';
 import { virtualClock } from './support/virtual-clock.ts';
 
@@ -27,16 +27,6 @@ test('the docs show each example as it is', () => {
   expect(names.length).toBeGreaterThan(4);
   for (const name of names) expect(docs, name).toContain(`\n${read(name)}\`\`\``);
 });
-
-/** The failures after which clients like to ask again by themselves: 429, 503 and 504. */
-const retryable = ['AtlasRateLimited', 'AtlasUnavailable', 'AtlasTimedOut'] as const;
-
-/** What the function answers to such a failure over HTTPS. */
-async function problemOf(name: (typeof retryable)[number]) {
-  bringAbout(name);
-  const { http } = await doors['http-api'](await coldStart());
-  return { status: http.statusCode, body: JSON.parse(http.body) };
-}
 
 /**
  * Lets a time limit be over once the request is there, so that no test waits for it.
@@ -55,21 +45,6 @@ function endTimeLimitsAfter(asked: Promise<void>): number[] {
 }
 
 describe('another Lambda', () => {
-  /** Lambda with that function, for the example. @returns the invocations, as they come */
-  async function deploy(handler: LambdaHandler) {
-    const invocations: unknown[] = [];
-    const endpoint = await startInvokeEndpoint((event, context) => {
-      invocations.push(event);
-      return handler(event, context);
-    });
-    onTestFinished(endpoint.close);
-    vi.stubEnv('AWS_ENDPOINT_URL_LAMBDA', endpoint.origin);
-    vi.stubEnv(
-      'GET_LIVE_MIGRATION',
-      'arn:aws:lambda:us-east-1:000000000000:function:atlas-live-migration-dev-getLiveMigration',
-    );
-    return invocations;
-  }
   const ask = async (id = liveMigrationId) => {
     // Its client keeps the endpoint that it was made with.
     vi.resetModules();
@@ -88,18 +63,14 @@ describe('another Lambda', () => {
 
   test.each(retryable)('invokes once after %s', async (name) => {
     bringAbout(name);
-    const invocations = await deploy(await coldStart());
+    const { invocations } = await deploy(await coldStart());
     await expect(ask()).rejects.toMatchObject({ name });
     expect(invocations).toHaveLength(1);
   });
 
   test('invokes a function that hangs once, for 25 seconds', async () => {
-    const { promise: asked, resolve } = Promise.withResolvers<void>();
+    const { invocations, asked } = await deploy(() => new Promise(() => undefined));
     const limits = endTimeLimitsAfter(asked);
-    const invocations = await deploy(() => {
-      resolve();
-      return new Promise(() => undefined);
-    });
     await expect(ask()).rejects.toMatchObject({ name: 'AbortError' });
     expect(invocations).toHaveLength(1);
     expect(limits).toEqual([25_000]);
@@ -119,46 +90,60 @@ describe('another Lambda', () => {
   });
 });
 
-describe('an internal app that signs', () => {
+const overHttps = {
+  'an internal app in TypeScript': async (url: string) =>
+    (await import('../docs/examples/ask-over-https.ts')).getLiveMigration(url, 'us-east-1', groupId, liveMigrationId),
+  'a browser app': async (url: string) =>
+    (await import('../docs/examples/ask-from-a-browser.ts')).getLiveMigration(url, 'A-TOKEN', groupId, liveMigrationId),
+};
+
+describe.each(Object.entries(overHttps))('%s', (_, ask) => {
   const problem = {
     type: 'urn:problem-type:atlas-live-migration:ProjectNotFound',
     code: 'ProjectNotFound',
     detail: 'Atlas does not know it.',
   };
 
-  test('in TypeScript, gets the document', async () => {
-    const { url, signatures } = await startGateway({ status: 200, body: document });
-    const { getLiveMigration } = await import('../docs/examples/ask-over-https.ts');
-    expect(await getLiveMigration(url, 'us-east-1', groupId, liveMigrationId)).toEqual(document);
-    expect(signatures).toHaveLength(1);
-    expect(signatures[0]?.[0]).toBe(signatures[0]?.[1]);
+  test('gets the document', async () => {
+    const { url, headers } = await startGateway({ status: 200, body: document });
+    expect(await ask(url)).toEqual(document);
+    expect(headers).toHaveLength(1);
   });
 
   test.each([
     [404, problem, 'ProjectNotFound', 'Atlas does not know it.'],
     [403, { message: 'Forbidden' }, 'Error', 'HTTP 403: {"message":"Forbidden"}'],
-  ])('in TypeScript, throws an Error that explains a %i', async (status, body, name, message) => {
+  ])('throws an Error that explains a %i', async (status, body, name, message) => {
     const { url } = await startGateway({ status, body });
-    const { getLiveMigration } = await import('../docs/examples/ask-over-https.ts');
-    await expect(getLiveMigration(url, 'us-east-1', groupId, liveMigrationId)).rejects.toMatchObject({ name, message });
+    await expect(ask(url)).rejects.toMatchObject({ name, message });
   });
 
-  test.each(retryable)('in TypeScript, asks once after %s', async (name) => {
-    const { url, signatures } = await startGateway(await problemOf(name));
-    const { getLiveMigration } = await import('../docs/examples/ask-over-https.ts');
-    await expect(getLiveMigration(url, 'us-east-1', groupId, liveMigrationId)).rejects.toMatchObject({ name });
-    expect(signatures).toHaveLength(1);
+  test.each(retryable)('asks once after %s', async (name) => {
+    const { url, headers } = await startGateway(await problemOf(name));
+    await expect(ask(url)).rejects.toMatchObject({ name });
+    expect(headers).toHaveLength(1);
   });
 
-  test('in TypeScript, asks once where no answer comes, for 25 seconds', async () => {
-    const { url, signatures, asked } = await startGateway();
+  test('asks once where no answer comes, for 25 seconds', async () => {
+    const { url, headers, asked } = await startGateway();
     const limits = endTimeLimitsAfter(asked);
-    const { getLiveMigration } = await import('../docs/examples/ask-over-https.ts');
-    await expect(getLiveMigration(url, 'us-east-1', groupId, liveMigrationId)).rejects.toMatchObject({
-      name: 'TimeoutError',
-    });
-    expect(signatures).toHaveLength(1);
+    await expect(ask(url)).rejects.toMatchObject({ name: 'TimeoutError' });
+    expect(headers).toHaveLength(1);
     expect(limits).toEqual([25_000]);
+  });
+});
+
+test('a browser app sends its token', async () => {
+  const { url, headers } = await startGateway({ status: 200, body: document });
+  await overHttps['a browser app'](url);
+  expect(headers[0]?.authorization).toBe('Bearer A-TOKEN');
+});
+
+describe('an internal app signs', () => {
+  test('in TypeScript', async () => {
+    const { url, signatures } = await startGateway({ status: 200, body: document });
+    await overHttps['an internal app in TypeScript'](url);
+    expect(signatures[0]?.[0]).toBe(signatures[0]?.[1]);
   });
 
   const readme = readFileSync(new URL('../README.md', import.meta.url), 'utf8');
@@ -176,7 +161,7 @@ describe('an internal app that signs', () => {
     Object.entries(curls).flatMap(([document, command]) =>
       ['A-SESSION-TOKEN', ''].map((token) => [document, token, command]),
     ),
-  )('with the curl of %s, gets the document (session token "%s")', async (_, token, command = '') => {
+  )('with the curl of %s, and gets the document (session token "%s")', async (_, token, command = '') => {
     const { url, signatures } = await startGateway({ status: 200, body: document });
     vi.stubEnv('AWS_SESSION_TOKEN', token);
     const { stdout } = await curl(url, command);
@@ -185,14 +170,14 @@ describe('an internal app that signs', () => {
     expect(signatures[0]?.[0]).toBe(signatures[0]?.[1]);
   });
 
-  test.each(retryable)('with curl, asks once after %s', async (name) => {
+  test.each(retryable)('with curl, and asks once after %s', async (name) => {
     const { url, signatures } = await startGateway(await problemOf(name));
     const { stdout } = await curl(url, read('ask-over-https.sh'));
     expect(JSON.parse(stdout)).toMatchObject({ code: name });
     expect(signatures).toHaveLength(1);
   });
 
-  test('with curl, asks once where no answer comes, for 25 seconds', async () => {
+  test('with curl, and asks once where no answer comes, for 25 seconds', async () => {
     const { url, signatures, asked } = await startGateway();
     // The limit is the same one, made shorter.
     const command = read('ask-over-https.sh').replace('--max-time 25 ', '--max-time 0.5 ');

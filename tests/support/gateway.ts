@@ -1,7 +1,7 @@
 /** API Gateway as far as callers see it: it checks the signature of each request, and answers what it is told. */
 
 import { createHash, createHmac } from 'node:crypto';
-import type { IncomingMessage } from 'node:http';
+import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import { onTestFinished } from 'vitest';
 import { serve } from '../../embedded/http-server.ts';
 
@@ -33,20 +33,22 @@ function expectedSignature(request: IncomingMessage, secretKey: string): string 
  * Stands for as long as the test that starts it.
  *
  * @param answer without one, it never answers
- * @returns the address; for each request the signature that it had and the one that it should have had; and what is over
- *   once the first request is there
+ * @returns the address; for each request its headers, and the signature that it had and the one that it should have had;
+ *   and what is over once the first request is there
  */
 export async function startGateway(answer?: { status: number; body: object }) {
   const signatures: [given: string, expected: string][] = [];
+  const headers: IncomingHttpHeaders[] = [];
   const { promise: asked, resolve } = Promise.withResolvers<void>();
   const served = await serve((request, response) => {
     const given = /Signature=(\w+)/.exec(request.headers.authorization ?? '')?.[1];
     const expected = expectedSignature(request, String(process.env['AWS_SECRET_ACCESS_KEY']));
     signatures.push([`execute-api ${given}`, expected]);
+    headers.push(request.headers);
     resolve();
     if (answer)
       response.writeHead(answer.status, { 'content-type': 'application/json' }).end(JSON.stringify(answer.body));
   });
   onTestFinished(served.close);
-  return { url: served.origin, server: served.server, signatures, asked };
+  return { url: served.origin, server: served.server, headers, signatures, asked };
 }
