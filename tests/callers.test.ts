@@ -6,16 +6,11 @@ import { promisify } from 'node:util';
 import { beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { atlasError } from '../embedded/atlas.ts';
 import { serve } from '../embedded/http-server.ts';
-import { createStepFunctions, type Service, TaskError } from '../embedded/step-functions.ts';
-import { readDefinition } from '../embedded/waiting.ts';
-import { deploy, problemOf, retryable } from './support/callers.ts';
+import { type Definition, TaskError } from '../embedded/step-functions.ts';
+import { deploy, examples, problemOf, readExample, readWorkflow, retryable, runWorkflow } from './support/callers.ts';
 import { startGateway } from './support/gateway.ts';
 import { allIsWell, asTask, atlas, coldStart, document, groupId, liveMigrationId } from './support/harness.ts';
 import { bringAbout } from './support/scenarios.ts';
-import { virtualClock } from './support/virtual-clock.ts';
-
-const examples = new URL('../docs/examples/', import.meta.url);
-const read = (name: string) => readFileSync(new URL(name, examples), 'utf8');
 
 beforeEach(allIsWell);
 
@@ -25,7 +20,7 @@ test('the docs show each example as it is', () => {
     .join('');
   const names = readdirSync(examples);
   expect(names.length).toBeGreaterThan(4);
-  for (const name of names) expect(docs, name).toContain(`\n${read(name)}\`\`\``);
+  for (const name of names) expect(docs, name).toContain(`\n${readExample(name)}\`\`\``);
 });
 
 /**
@@ -149,7 +144,7 @@ describe('an internal app signs', () => {
   const readme = readFileSync(new URL('../README.md', import.meta.url), 'utf8');
   const [, ofReadme = ''] = /```sh\n(curl --aws-sigv4.*?)```/s.exec(readme) ?? [];
   const curls = {
-    'docs/callers.md': read('ask-over-https.sh'),
+    'docs/callers.md': readExample('ask-over-https.sh'),
     'README.md': ofReadme.replace(/"https:\/\/.*?amazonaws\.com/, '"$API_URL'),
   };
   const curl = (url: string, command: string) =>
@@ -172,7 +167,7 @@ describe('an internal app signs', () => {
 
   test.each(retryable)('with curl, and asks once after %s', async (name) => {
     const { url, signatures } = await startGateway(await problemOf(name));
-    const { stdout } = await curl(url, read('ask-over-https.sh'));
+    const { stdout } = await curl(url, readExample('ask-over-https.sh'));
     expect(JSON.parse(stdout)).toMatchObject({ code: name });
     expect(signatures).toHaveLength(1);
   });
@@ -180,36 +175,15 @@ describe('an internal app signs', () => {
   test('with curl, and asks once where no answer comes, for 25 seconds', async () => {
     const { url, signatures, asked } = await startGateway();
     // The limit is the same one, made shorter.
-    const command = read('ask-over-https.sh').replace('--max-time 25 ', '--max-time 0.5 ');
+    const command = readExample('ask-over-https.sh').replace('--max-time 25 ', '--max-time 0.5 ');
     await expect(curl(url, command)).rejects.toMatchObject({ code: 28 });
     await asked;
     expect(signatures).toHaveLength(1);
   });
 });
 
-/** Runs an example workflow in virtual time. Where it starts a wait, the deployed one runs. */
-async function runExample(name: string, invoke: (payload: unknown) => Promise<unknown>) {
-  const text = read(name).replace(
-    /\$\{(\w)(\w+)Arn\}/g,
-    (_, first: string, rest: string) => first.toLowerCase() + rest,
-  );
-  const clock = virtualClock();
-  const begin = clock.now();
-  const services: Record<string, Service> = {
-    'lambda:invoke': async ({ Payload }: { Payload: unknown }) => ({ Payload: await invoke(Payload) }),
-    'events:putEvents': () => ({}),
-  };
-  const machines = {
-    example: JSON.parse(text),
-    awaitLiveMigration: readDefinition('awaitLiveMigration'),
-    pollLiveMigration: readDefinition('pollLiveMigration'),
-    remindOfCutover: readDefinition('remindOfCutover'),
-  };
-  const { start, executions } = createStepFunctions(machines, services, clock);
-  const result = await start('example', { groupId, liveMigrationId, other: 1 }).result.catch((error: Error) => error);
-  for (const execution of executions) execution.stop();
-  return { result, seconds: (clock.now() - begin) / 1000 };
-}
+const runExample = (name: string, invoke: (payload: unknown) => Promise<unknown>) =>
+  runWorkflow(readWorkflow(name) as Definition, invoke);
 
 describe('a Step Functions task', () => {
   const ask = async () => runExample('ask-from-a-workflow.asl.json', asTask(await coldStart(), 1500));
