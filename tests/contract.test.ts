@@ -141,6 +141,18 @@ test('the events of a wait and of its reminder are what the schema says', async 
   for (const { hours: _, ...detail } of reminders) expectValid('CutoverDue', detail);
 });
 
+test.each([
+  ['status-changed', events.statusChanged, 'StatusChanged'],
+  ['cutover-due', events.cutoverDue, 'CutoverDue'],
+])('the sample event %s is one', (name, detailType, type) => {
+  const sample = JSON.parse(readFileSync(new URL(`../docs/examples/${name}.event.json`, import.meta.url), 'utf8'));
+  expect(sample).toMatchObject({ source: events.source, 'detail-type': detailType });
+  expectValid(type, sample.detail);
+  // All that EventBridge adds, and TestEventPattern wants.
+  const envelope = ['version', 'id', 'detail-type', 'source', 'account', 'time', 'region', 'resources', 'detail'];
+  expect(Object.keys(sample)).toEqual(envelope);
+});
+
 test('the package knows every failure, and no other answer is a problem', () => {
   const problem = (code: string) => ({ code, type: `urn:problem-type:atlas-live-migration:${code}` });
   expect(Object.keys(failures)).toEqual(failureNames);
