@@ -1,4 +1,4 @@
-/** `npm run contract`: makes the package for apps that ask about live migrations. */
+/** `npm run contract`: makes the package for apps that ask about live migrations, and openapi.json for generators. */
 
 import { execFile } from 'node:child_process';
 import { chmod, cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
@@ -52,7 +52,8 @@ async function compile(folder: string) {
 
 /**
  * @param destination an existing folder
- * @returns the file name of the tarball in it: the same bytes on every machine with the same npm
+ * @returns the file name of the tarball in it: the same bytes on every machine with the same npm; its openapi.json is
+ *   beside it, since generators of clients read a file
  */
 export async function makeContractPackage(destination: string): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'atlas-live-migration-'));
@@ -66,6 +67,7 @@ export async function makeContractPackage(destination: string): Promise<string> 
     await writeFile(join(folder, 'package.json'), json(manifest(version)));
     // npm takes the files' modes as they are, and they follow the machine's umask.
     for (const file of await readdir(folder)) await chmod(join(folder, file), 0o644);
+    await cp(join(folder, 'openapi.json'), join(destination, 'openapi.json'));
     const { stdout } = await run('npm', ['pack', '--silent', '--pack-destination', destination], { cwd: folder });
     return stdout.trim();
   } finally {
@@ -76,5 +78,5 @@ export async function makeContractPackage(destination: string): Promise<string> 
 if (import.meta.main) {
   const destination = join(root, 'dist');
   await mkdir(destination, { recursive: true });
-  console.log(`dist/${await makeContractPackage(destination)}`);
+  console.log(`dist/${await makeContractPackage(destination)}\ndist/openapi.json`);
 }

@@ -124,6 +124,25 @@ test("the README's first answer is what a demo migration returns after about 40 
   }
 });
 
+test('docs/callers.md names the generators and the TypeScript that .ci/contract-tools tries, and each status of API Gateway', () => {
+  const [, section = ''] = /## Generate a client\n(.*?)\n## /s.exec(read('docs/callers.md')) ?? [];
+  const [, installed = ''] = /npm install [^\n]*\n(.*?)\n#/s.exec(read('.ci/contract-tools')) ?? [];
+  const versions = Object.fromEntries(
+    [...installed.matchAll(/(\S+)@([\d.]+)/g)].map(([, name, version]) => [name, version]),
+  );
+  expect(section).toContain(`TypeScript ${versions['typescript']} `);
+  const generators = ['openapi-typescript', '@hey-api/openapi-ts', 'swagger-typescript-api', 'orval', 'oazapfts'];
+  for (const name of [...generators, 'openapi-zod-client']) {
+    expect(versions[name], name).toBeDefined();
+    expect(section).toContain(name);
+  }
+  const { responses } =
+    Object.values<{ get: { responses: object } }>(parse(read('contract/openapi.yaml')).paths)[0]?.get ?? {};
+  const statuses = [...section.matchAll(/^\| (\d[\d, ]*) \|/gm)].flatMap(([, cell = '']) => cell.split(', '));
+  expect(statuses.length).toBeGreaterThan(5);
+  expect(Object.keys(responses ?? {})).toEqual(expect.arrayContaining(statuses));
+});
+
 test('the table of the time budget says what the code says', () => {
   const rows = [
     ...read('docs/reliability.md').matchAll(/^\| (\d+) \| .* \| `(\w+)` in `([^`]+)`(, in seconds)? \|$/gm),

@@ -30,7 +30,7 @@ function run(cwd: string, command: string, ...args: string[]) {
 function newProject(type: 'module' | 'commonjs', files: Record<string, string>): string {
   const project = mkdtempSync(join(folder, `${type}-`));
   writeFileSync(join(project, 'package.json'), JSON.stringify({ name: 'app', private: true, type }));
-  const tarball = join(folder, 'made', readdirSync(join(folder, 'made'))[0] ?? '');
+  const tarball = join(folder, 'made', `atlas-live-migration-contract-${version}.tgz`);
   const installed = run(project, 'npm', 'install', '--offline', '--no-audit', '--no-fund', tarball);
   expect(installed).toMatchObject({ status: 0 });
   for (const [name, text] of Object.entries(files)) writeFileSync(join(project, name), text);
@@ -83,7 +83,8 @@ describe.each(['module', 'commonjs'] as const)('in a project of type %s', (type)
   });
 
   test('it is named by the version, and depends on nothing', () => {
-    expect(readdirSync(join(folder, 'made'))).toEqual([`atlas-live-migration-contract-${version}.tgz`]);
+    const made = [`atlas-live-migration-contract-${version}.tgz`, 'openapi.json'];
+    expect(readdirSync(join(folder, 'made')).sort()).toEqual(made);
     expect(readdirSync(join(project, 'node_modules')).filter((name) => !name.startsWith('.'))).toEqual([
       'atlas-live-migration-contract',
     ]);
@@ -147,5 +148,6 @@ describe.each(['module', 'commonjs'] as const)('in a project of type %s', (type)
     expect(schema).toEqual(JSON.parse(readFileSync(join(root, 'contract/contract.schema.json'), 'utf8')));
     expect(openApi).toEqual(JSON.parse(JSON.stringify(await bundleOpenApi())));
     expect(openApi.info.version).toBe(version);
+    expect(JSON.parse(readFileSync(join(folder, 'made/openapi.json'), 'utf8'))).toEqual(openApi);
   });
 });
