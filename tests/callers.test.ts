@@ -142,7 +142,7 @@ describe('an internal app signs', () => {
   });
 
   const readme = readFileSync(new URL('../README.md', import.meta.url), 'utf8');
-  const [, ofReadme = ''] = /```sh\n(curl --aws-sigv4.*?)```/s.exec(readme) ?? [];
+  const [, ofReadme = ''] = /```sh\n(curl --max-time 25 --aws-sigv4.*?)```/s.exec(readme) ?? [];
   const curls = {
     'docs/callers.md': readExample('ask-over-https.sh'),
     'README.md': ofReadme.replace(/"https:\/\/.*?amazonaws\.com/, '"$API_URL'),

@@ -27,7 +27,7 @@ const runBy: Record<string, [file: string, shows: string]> = {
   'npm run -s wait': ['tests/wait.test.ts', 'scripts/wait.ts'],
   'npx vitest run': ['.ci/run', '\nnpm run test:all '],
   'curl --silent': ['tests/callers.test.ts', 'ask-over-https.sh'],
-  'curl --aws-sigv4': ['tests/callers.test.ts', 'ask-over-https.sh'],
+  'curl --max-time 25 --aws-sigv4': ['tests/callers.test.ts', 'ask-over-https.sh'],
   'export AWS_': ['tests/long/aws-cli.test.ts', 'callers.md'],
   'aws lambda invoke': ['tests/long/aws-cli.test.ts', 'callers.md'],
   'npm run bench': ['.ci/run', 'npm run bench'],
