@@ -65,16 +65,34 @@ describe.skipIf(!hasMoto)('against moto', () => {
     return TemplateBody;
   };
 
+  const page = readFileSync(join(root, 'docs/operate.md'), 'utf8');
+  const sh = async (command: string, more: Record<string, string> = {}) => {
+    const env = { ...environment, AWS_DEFAULT_REGION: environment['AWS_REGION'], ...more };
+    return (await promisify(execFile)('sh', ['-ec', command], { env })).stdout.trim();
+  };
+  const machine = (name: string) =>
+    `arn:aws:states:us-east-1:123456789012:stateMachine:atlas-live-migration-prod-${name}`;
+
+  /** The first command for each symptom. */
+  async function takesTheCommandsForSymptoms() {
+    const rows = [...page.matchAll(/^\| .* \| .* \| `(aws .*)` \|$/gm)].map(([, command = '']) => command);
+    expect(rows).toHaveLength(7);
+    const LIVE_MIGRATION_ID = '7e68e12770616e75e6df43d0';
+    const start = `aws stepfunctions start-execution --state-machine-arn ${machine('remindOfCutover')} --name ${LIVE_MIGRATION_ID}`;
+    const { executionArn: EXECUTION_ARN } = JSON.parse(await sh(start));
+    const named = { ACCOUNT_ID: '123456789012', LIVE_MIGRATION_ID, EXECUTION_ARN };
+    const answers = await Promise.all(
+      rows.map(async (command) => [command.split(' ')[2], JSON.parse(await sh(command, named))]),
+    );
+    expect(answers).toContainEqual(['describe-execution', expect.objectContaining({ executionArn: EXECUTION_ARN })]);
+    expect(answers).toContainEqual(['get-execution-history', { events: expect.any(Array) }]);
+    expect(answers.filter(([name]) => name === 'filter-log-events')).toHaveLength(3);
+    await sh(`aws stepfunctions stop-execution --execution-arn ${EXECUTION_ARN}`);
+  }
+
   /** The commands that docs/operate.md has for the time before a removal. */
   async function stopsWhatRuns() {
-    const page = readFileSync(join(root, 'docs/operate.md'), 'utf8');
     const [commands = ''] = /^for machine in .*?^done$/ms.exec(page) ?? [];
-    const sh = async (command: string) => {
-      const env = { ...environment, AWS_DEFAULT_REGION: environment['AWS_REGION'] };
-      return (await promisify(execFile)('sh', ['-ec', command], { env })).stdout.trim();
-    };
-    const machine = (name: string) =>
-      `arn:aws:states:us-east-1:123456789012:stateMachine:atlas-live-migration-prod-${name}`;
     const running = (name: string) =>
       sh(
         `aws stepfunctions list-executions --state-machine-arn ${machine(name)} --status-filter RUNNING --query 'length(executions)'`,
@@ -106,6 +124,7 @@ describe.skipIf(!hasMoto)('against moto', () => {
     await run('rollback', '--timestamp', timestamp);
     expect(await deployed()).toBe(first);
 
+    if (hasCli) await takesTheCommandsForSymptoms();
     if (hasCli) await stopsWhatRuns();
     await run('remove');
     await expect(client.send(new DescribeStacksCommand({ StackName }))).rejects.toThrow('does not exist');
