@@ -97,7 +97,7 @@ type Serverless = {
     service: string;
     functions: Record<string, { handler: string }>;
     package: { artifact?: string };
-    custom: { deployment: { caFile: string } };
+    custom: { deployment: { caFile: string; warnings: string[] } };
   };
   pluginManager: { plugins: object[] };
 };
@@ -106,7 +106,7 @@ type Packager = { zipFiles(files: string[], name: string, folder: string): Promi
 export default class Bundle {
   hooks: Record<string, () => Promise<void>>;
 
-  constructor(serverless: Serverless) {
+  constructor(serverless: Serverless, _options: object, { log }: { log: { warning(text: string): void } }) {
     this.hooks = {
       // Where there is no zip: the function runs in this process.
       'before:offline:start:init': async () => {
@@ -115,7 +115,8 @@ export default class Bundle {
       },
       'before:package:createDeploymentArtifacts': async () => {
         const { functions, package: packaging, service, custom } = serverless.service;
-        const { caFile } = custom.deployment;
+        const { caFile, warnings } = custom.deployment;
+        for (const warning of warnings) log.warning(warning);
         const files = [...Object.values(functions).map(({ handler }) => handler.replace(/\.\w+$/, '')), ...apart];
         const { metafile } = await build({
           metafile: true,

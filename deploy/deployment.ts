@@ -11,7 +11,7 @@ import type { Part } from './cloudformation.ts';
 import { dashboard } from './dashboard.ts';
 import { functionNameOf, functionRole } from './function-role.ts';
 import { httpApi } from './http-api.ts';
-import { type Stages, validate } from './parameter-rules.ts';
+import { type Stages, validate, warningsOf } from './parameter-rules.ts';
 import { parameterNames, readValues, type Settings, type Texts } from './parameters.ts';
 import { restApi } from './rest-api.ts';
 import { splitTag, tag } from './tags.ts';
@@ -64,6 +64,7 @@ export async function deployment({ options, resolveVariable, resolveConfiguratio
     api: tagged(api.part),
     answerTable: tagged(table.part),
     answerTableName: table.name,
+    warnings: warningsOf(texts),
     caFile: values.caFile,
     caFileOfFunction: values.caFile ? caFileOfFunction : null,
     functionRole: tagged(functionRole(settings, table.rights)),

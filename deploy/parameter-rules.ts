@@ -10,8 +10,8 @@ const isParameter = (name: string): name is ParameterName => Object.hasOwn(param
 
 /** What is wrong with one value. */
 function problemsOf(name: ParameterName, text: string): string[] {
-  const { isValid, rule } = parameters[name];
-  return isValid(text) ? [] : [`${name} ${typeof rule === 'string' ? rule : rule(text)}`];
+  const { isValid, rule, faultOf } = parameters[name];
+  return isValid(text) ? [] : [`${name} ${faultOf?.(text) ?? rule}`];
 }
 
 /** The rules between the parameters. */
@@ -58,6 +58,16 @@ const problemsUnder = (values: Record<string, unknown>) =>
     const text = String(value ?? '').trim();
     return isParameter(name) && name !== 'caFile' && !text.includes('${') ? problemsOf(name, text) : [];
   });
+
+/** What is not wrong, and will not do what people expect. */
+export function warningsOf({ noProxy }: Texts): string[] {
+  const block = noProxy.split(/[\s,]+/).find((entry) => /^[\da-f.:]+\/\d+$/i.test(entry));
+  return block
+    ? [
+        `noProxy has the CIDR block ${block}, which is ignored: Node.js knows only ranges, such as 10.0.0.0-10.255.255.255.`,
+      ]
+    : [];
+}
 
 /**
  * @param texts the values for the stage that is deployed

@@ -112,7 +112,11 @@ test.skipIf(!root)('is trusted where the function runs in the process of serverl
   const own = tls.getCACertificates();
   const trusted = () => tls.getCACertificates().map((certificate) => certificate.trim());
   const before = trusted();
-  const { hooks } = new Bundle({ service: { custom: { deployment: { caFile: write(pem(root)) } } } } as never);
+  const { hooks } = new Bundle(
+    { service: { custom: { deployment: { caFile: write(pem(root)) } } } } as never,
+    {},
+    {} as never,
+  );
   await hooks['before:offline:start:init']?.();
   expect(before).not.toContain(pem(root).trim());
   expect(trusted()).toContain(pem(root).trim());

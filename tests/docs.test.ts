@@ -4,7 +4,7 @@ import { existsSync, globSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, onTestFinished, test, vi } from 'vitest';
 import { parse } from 'yaml';
-import { parameterNames } from '../deploy/parameters.ts';
+import { parameterNames, parameters } from '../deploy/parameters.ts';
 import { demoGroupId, demoIds, demoProjects } from '../embedded/demo-migrations.ts';
 import { failureNames } from '../lib/core/failure.ts';
 import { renderDashboard } from '../scripts/draw-dashboard.ts';
@@ -162,6 +162,14 @@ test('CHANGELOG.md tells of the version, and contract/openapi.yaml names it', ()
 
 test.each(['README.md', 'docs/operate.md'])('%s names every failure', (document) => {
   for (const name of failureNames) expect(read(document)).toContain(`| \`${name}\` |`);
+});
+
+test('docs/parameters.md shows every parameter as the code has it', () => {
+  const rows = Object.entries(parameters).map(([name, { default: usual, rule, meaning }]) => {
+    const value = usual === '' ? 'empty' : `\`${usual}\``;
+    return `| \`${name}\` | ${value} | ${meaning} | ${rule.replace(/^must be /, '')} |`;
+  });
+  expect(read('docs/parameters.md').match(/^\| `.*$/gm)).toEqual(rows);
 });
 
 test('the documents name every parameter of the deployment', () => {

@@ -349,6 +349,14 @@ describe('parameters that are wrong are named before anything is deployed', () =
   });
 });
 
+test('a CIDR block in noProxy is a warning, with what to write instead', async () => {
+  const { warnings } = await deploymentWith({ noProxy: '.corp.example.com, 10.0.0.0/8' });
+  expect(warnings).toEqual([
+    'noProxy has the CIDR block 10.0.0.0/8, which is ignored: Node.js knows only ranges, such as 10.0.0.0-10.255.255.255.',
+  ]);
+  expect((await deploymentWith({ noProxy: '10.0.0.0-10.255.255.255,[fd00::]:443' })).warnings).toEqual([]);
+});
+
 describe('a command that changes a stack names the region', () => {
   class Refused extends Error {}
   const run = (command: string, options = {}) => {
