@@ -24,7 +24,7 @@ const question = readCommandLine(
 );
 
 // Loaded when the command line is right, since the SDK is large.
-const { askDeployed, Trouble } = await import('./ask-deployed.ts');
+const { askDeployed, Trouble } = await import('./smoke/question.ts');
 const { connectNetwork } = await import('./network.ts');
 const network = connectNetwork();
 try {

@@ -3,8 +3,8 @@
 import { CloudFormationClient, DescribeStacksCommand } from '@aws-sdk/client-cloudformation';
 import { AwsClient } from 'aws4fetch';
 import type { FailureName, LiveMigration, Problem } from '#contract';
-import type { Network } from './network.ts';
-import { printable, printableLines } from './printable.ts';
+import type { Network } from '../network.ts';
+import { printable, printableLines } from '../printable.ts';
 
 export type Question = {
   stage: string;
