@@ -7,8 +7,8 @@ import { text } from 'node:stream/consumers';
 import { beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { serve } from '../embedded/http-server.ts';
 import { failureNames, kindOf } from '../lib/core/failure.ts';
-import { askDeployed, type Question, Trouble } from '../scripts/smoke/question.ts';
 import { connectNetwork } from '../scripts/network.ts';
+import { askDeployed, type Question, Trouble } from '../scripts/smoke/question.ts';
 import { startGateway } from './support/gateway.ts';
 import { allIsWell, document, groupId, liveMigrationId } from './support/harness.ts';
 
