@@ -9,6 +9,7 @@ import { serve } from '../embedded/http-server.ts';
 import { failureNames, kindOf } from '../lib/core/failure.ts';
 import { connectNetwork } from '../scripts/network.ts';
 import { askDeployed, type Question, Trouble } from '../scripts/smoke/question.ts';
+import { Refusal, startAws } from './support/aws.ts';
 import { startGateway } from './support/gateway.ts';
 import { allIsWell, document, groupId, liveMigrationId } from './support/harness.ts';
 
@@ -47,11 +48,49 @@ describe('the program', () => {
 
   test('ends with exit code 1 where something is wrong', async () => {
     await cloudFormation(400, noStack);
-    expect(await smoke(...ids, '--stage', 'prod', '--region', 'eu-central-1')).toEqual({
+    expect(await smoke(...ids, '--quick', '--stage', 'prod', '--region', 'eu-central-1')).toEqual({
       code: 1,
       out: '',
       err: '✗ There is no stack atlas-live-migration-prod in eu-central-1.\n  Deploy it first, or name another --stage or --region.\n',
     });
+  });
+
+  test('checks all, and prints a line for each', async () => {
+    const { origin } = await startAws();
+    const { code, out, err } = await smoke(...ids, '--stage', 'prod');
+    expect({ code, err }).toEqual({ code: 0, err: '' });
+    const lines = out.trimEnd().split('\n');
+    expect(lines.at(-1)).toBe('15 checks: 15 ok, 0 wrong');
+    expect(lines.filter((line) => line.startsWith('✓ '))).toHaveLength(15);
+    expect(origin).toMatch(/^http:/);
+  });
+
+  test('prints JSON for a pipeline, with exit code 1 where one is wrong', async () => {
+    await startAws((answers) => {
+      answers['cloudwatch:GetDashboard'] = () => new Refusal('ResourceNotFound', 'x', 404);
+    });
+    const { code, out } = await smoke(...ids, '--stage', 'prod', '--json');
+    expect(code).toBe(1);
+    const results: { check: string; result: string }[] = JSON.parse(out);
+    expect(results.filter(({ result }) => result !== 'ok')).toMatchObject([{ check: 'dashboard', result: 'wrong' }]);
+  });
+
+  test('Ctrl-C removes what it has made, and is 130', async () => {
+    const receiving = Promise.withResolvers<void>();
+    const { calls } = await startAws((answers) => {
+      answers['sqs:ReceiveMessage'] = () => {
+        receiving.resolve();
+        return {};
+      };
+    });
+    const child = spawn(process.execPath, ['scripts/smoke.ts', ...ids, '--stage', 'prod'], {
+      cwd: join(import.meta.dirname, '..'),
+    });
+    await receiving.promise;
+    child.kill('SIGINT');
+    expect(await once(child, 'exit')).toEqual([130, null]);
+    const names = calls.map(({ action }) => action);
+    expect(names).toEqual(expect.arrayContaining(['events:RemoveTargets', 'events:DeleteRule', 'sqs:DeleteQueue']));
   });
 
   test('ends with exit code 2 and the usage where it is called in a wrong way', async () => {

@@ -27,7 +27,7 @@ export class Trouble extends Error {
 }
 
 /** What to do about each failure; docs/operate.md tells more. */
-const advice: Record<FailureName, string> = {
+export const advice: Record<FailureName, string> = {
   InvalidRequest: 'Check both ids: they are 24 hexadecimal digits in lower case.',
   ProjectNotFound: 'Check GROUP_ID: it is the id of the project, which Atlas shows in the project settings.',
   LiveMigrationNotFound: 'Everything works up to Atlas. Check LIVE_MIGRATION_ID: it must be of this project.',

@@ -8,7 +8,9 @@ const id = '7e68e12770616e75e6df43d0';
 const groupId = '5f1b2c3d4e5f6a7b8c9d0e1f';
 
 test.each([
-  ['smoke', [], 'Two ids are needed.'],
+  ['smoke', ['--quick'], 'Two ids are needed.'],
+  ['smoke', ['x', id], 'An id has 24 hexadecimal digits in lower case.'],
+  ['smoke', ['--stage', 'a b'], '--stage must be the name of a stage.'],
   ['smoke', [groupId], 'Two ids are needed.'],
   ['smoke', ['--nonsense'], "Unknown option '--nonsense'."],
   ['start', ['--freshness', '61'], '--freshness must be a whole number from 0 to 60.'],

@@ -11,6 +11,8 @@ import { promisify } from 'node:util';
 import { CloudFormationClient, DescribeStacksCommand, GetTemplateCommand } from '@aws-sdk/client-cloudformation';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { copyService } from '../../scripts/package-service.ts';
+import { allIsWell, liveMigrationId } from '../support/harness.ts';
+import { smoke } from '../support/smoke.ts';
 
 const root = join(import.meta.dirname, '../..');
 const python = `
@@ -73,6 +75,45 @@ describe.skipIf(!hasMoto)('against moto', () => {
   const machine = (name: string) =>
     `arn:aws:states:us-east-1:123456789012:stateMachine:atlas-live-migration-prod-${name}`;
 
+  /**
+   * `npm run smoke`, with what moto can: the identity, the definition of the state machine, rules, events, queues, and the
+   * dashboard. It has neither the outputs of the stack nor its alarms, runs no execution, and has no line of the function.
+   */
+  async function answersTheChecks() {
+    const origin = String(environment['AWS_ENDPOINT_URL']);
+    const Detail = JSON.stringify({ id: liveMigrationId, status: 'WORKING' });
+    const entry = { Source: 'atlas.live-migration', DetailType: 'Live Migration Status Changed', Detail };
+    const scope = 'x/20261128/us-east-1/events/aws4_request';
+    const putEvent = () =>
+      fetch(origin, {
+        method: 'POST',
+        headers: {
+          'x-amz-target': 'AWSEvents.PutEvents',
+          'content-type': 'application/x-amz-json-1.1',
+          authorization: `AWS4-HMAC-SHA256 Credential=${scope}, SignedHeaders=host, Signature=0`,
+        },
+        body: JSON.stringify({ Entries: [entry] }),
+      });
+    const { of, results, world } = await smoke(
+      (answers) => {
+        const start = answers['states:StartExecution'];
+        answers['states:StartExecution'] = async (input, count) => {
+          // As the wait would do it.
+          if (input.input.includes(liveMigrationId)) await putEvent();
+          return start?.(input, count);
+        };
+      },
+      { pace: 1 / 10 },
+      {
+        origin,
+        keep: /^(cloudformation|lambda|sns|xray):|:(StartExecution|DescribeExecution|StopExecution|GetMetricData|DescribeAlarms|StartQuery|GetQueryResults)$/,
+      },
+    );
+    expect(results.filter(({ result }) => result === 'wrong')).toEqual([]);
+    expect(of('dashboard').text).toContain('is there');
+    expect(world.calls.map(({ action }) => action)).toContain('events:DeleteRule');
+  }
+
   /** The first command for each symptom. */
   async function takesTheCommandsForSymptoms() {
     const rows = [...page.matchAll(/^\| .* \| .* \| `(aws .*)` \|$/gm)].map(([, command = '']) => command);
@@ -124,6 +165,8 @@ describe.skipIf(!hasMoto)('against moto', () => {
     await run('rollback', '--timestamp', timestamp);
     expect(await deployed()).toBe(first);
 
+    allIsWell();
+    await answersTheChecks();
     if (hasCli) await takesTheCommandsForSymptoms();
     if (hasCli) await stopsWhatRuns();
     await run('remove');

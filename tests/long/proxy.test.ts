@@ -17,6 +17,7 @@ import { startInvokeEndpoint } from '../../embedded/lambda-invoke.ts';
 import { runtimeIsBuilt, startRuntime } from '../../embedded/lambda-runtime.ts';
 import { makeCertificate, serveTls } from '../../embedded/tls.ts';
 import { packageService, unpack } from '../../scripts/package-service.ts';
+import { startAws } from '../support/aws.ts';
 import { startConnectProxy } from '../support/connect-proxy.ts';
 import { startGateway } from '../support/gateway.ts';
 import {
@@ -35,7 +36,7 @@ import { only } from '../support/template.ts';
 
 const root = join(import.meta.dirname, '../..');
 /** Names that never resolve (RFC 6761, section 6.4): nothing but the proxy can reach them. */
-const hosts = ['atlas', 'secretsmanager', 'dynamodb', 'api', 'lambda', 'cloudformation'].map(
+const hosts = ['atlas', 'secretsmanager', 'dynamodb', 'api', 'lambda', 'cloudformation', 'aws'].map(
   (name) => `${name}.invalid`,
 );
 const [atlasHost = '', secretsHost = '', tableHost = '', apiHost = '', lambdaHost = '', stacksHost = ''] = hosts;
@@ -210,13 +211,27 @@ describe.skipIf(!authority)('the tools of the operator', () => {
   test('npm run smoke asks CloudFormation and the API through it', async () => {
     const { proxy, signatures } = await setUp('user:pass');
     const environment = { HTTPS_PROXY: proxy.url, NODE_EXTRA_CA_CERTS: caFile };
-    const { code, stdout } = await run('smoke', ['--stage', 'prod', ...ids], environment);
+    const { code, stdout } = await run('smoke', ['--quick', '--stage', 'prod', ...ids], environment);
     expect({ code, stdout }).toMatchObject({
       code: 0,
       stdout: expect.stringContaining('The live migration is WORKING'),
     });
     expect(proxy.log).toEqual([`${stacksHost}:443 200`, `${apiHost}:443 200`]);
     expect(signatures).toHaveLength(1);
+  });
+
+  test('all checks of npm run smoke go through it', async () => {
+    const { server } = await startAws();
+    const proxy = await startProxy({ 'aws.invalid': { server } });
+    const { code, stdout } = await run('smoke', ['--stage', 'prod', ...ids], {
+      HTTPS_PROXY: proxy.url,
+      NODE_EXTRA_CA_CERTS: caFile,
+      AWS_ENDPOINT_URL: 'https://aws.invalid',
+      AWS_ENDPOINT_URL_LAMBDA: '',
+      AWS_ENDPOINT_URL_CLOUDFORMATION: '',
+    });
+    expect({ code, last: stdout.trimEnd().split('\n').at(-1) }).toEqual({ code: 0, last: '15 checks: 15 ok, 0 wrong' });
+    expect(new Set(proxy.log)).toEqual(new Set(['aws.invalid:443 200']));
   });
 
   test('npm run wait -- --stage invokes the function through it', async () => {
@@ -230,7 +245,7 @@ describe.skipIf(!authority)('the tools of the operator', () => {
     expect(proxy.log).toEqual([`${lambdaHost}:443 200`]);
   });
 
-  const smoke = ['smoke', '--stage', 'prod', ...ids];
+  const smoke = ['smoke', '--quick', '--stage', 'prod', ...ids];
   const smokeOfUrl = ['smoke', '--url', `https://${apiHost}`, ...ids];
   const wait = ['wait', '--stage', 'prod', '--group-id', ...ids];
 

@@ -29,14 +29,17 @@ function expectedSignature(request: IncomingMessage, secretKey: string): string 
   return `${service} ${createHmac('sha256', key).update(toSign).digest('hex')}`;
 }
 
+type Answer = { status: number; body: object };
+
 /**
  * Stands for as long as the test that starts it.
  *
  * @param answer without one, it never answers
+ * @param unsigned what it answers to a request without a signature, where that is something else
  * @returns the address; for each request its headers, and the signature that it had and the one that it should have had;
  *   and what is over once the first request is there
  */
-export async function startGateway(answer?: { status: number; body: object }) {
+export async function startGateway(answer?: Answer, unsigned = answer) {
   const signatures: [given: string, expected: string][] = [];
   const headers: IncomingHttpHeaders[] = [];
   const { promise: asked, resolve } = Promise.withResolvers<void>();
@@ -46,9 +49,12 @@ export async function startGateway(answer?: { status: number; body: object }) {
     signatures.push([`execute-api ${given}`, expected]);
     headers.push(request.headers);
     resolve();
-    if (answer)
-      response.writeHead(answer.status, { 'content-type': 'application/json' }).end(JSON.stringify(answer.body));
+    const { status, body } = (given ? answer : unsigned) ?? {};
+    if (status) response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body));
   });
   onTestFinished(served.close);
-  return { url: served.origin, server: served.server, headers, signatures, asked };
+  const answerUnsigned = (status: number) => {
+    unsigned = { status, body: {} };
+  };
+  return { url: served.origin, server: served.server, headers, signatures, asked, answerUnsigned };
 }

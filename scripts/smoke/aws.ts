@@ -1,0 +1,125 @@
+/**
+ * AWS's APIs as the checks call them. Where one or two calls of a service are enough, aws4fetch signs them: the service's own
+ * client would add megabytes to the installation.
+ */
+
+import { CloudFormationClient } from '@aws-sdk/client-cloudformation';
+import { LambdaClient } from '@aws-sdk/client-lambda';
+import { AwsClient } from 'aws4fetch';
+import type { Network } from '../network.ts';
+
+/** @see https://smithy.io/2.0/aws/protocols/aws-json-1_0-protocol.html */
+const jsonServices = {
+  cloudwatch: { host: 'monitoring', target: 'GraniteServiceVersion20100801', version: '1.0', variable: 'CLOUDWATCH' },
+  states: { host: 'states', target: 'AWSStepFunctions', version: '1.0', variable: 'SFN' },
+  logs: { host: 'logs', target: 'Logs_20140328', version: '1.1', variable: 'CLOUDWATCH_LOGS' },
+  events: { host: 'events', target: 'AWSEvents', version: '1.1', variable: 'EVENTBRIDGE' },
+  sqs: { host: 'sqs', target: 'AmazonSQS', version: '1.0', variable: 'SQS' },
+};
+type JsonService = keyof typeof jsonServices;
+
+/** An answer of AWS that is an error, or no answer. */
+export class AwsError extends Error {
+  /** Such as `states:StartExecution`. */
+  readonly action: string;
+  /** 0 where there was no answer. */
+  readonly status: number;
+
+  constructor(action: string, name: string, message: string, status: number) {
+    super(message);
+    this.name = name;
+    this.action = action;
+    this.status = status;
+  }
+}
+
+// biome-ignore lint/suspicious/noExplicitAny: what each call returns is described by AWS, and read by the check that makes it.
+type Answer = any;
+
+export function createAws({ client }: Network, region: string) {
+  const config = { ...client, region };
+  const suffix = region.startsWith('cn-') ? 'amazonaws.com.cn' : 'amazonaws.com';
+  const addressOf = (service: string, variable: string) =>
+    process.env[`AWS_ENDPOINT_URL_${variable}`] ||
+    process.env['AWS_ENDPOINT_URL'] ||
+    `https://${service}.${region}.${suffix}`;
+
+  async function send(service: string, action: string, url: string, headers: Record<string, string>, body: string) {
+    const aws = new AwsClient({ ...(await client.credentials()), service, region, retries: 2 });
+    const init = { method: 'POST', headers, body, signal: AbortSignal.timeout(20_000) };
+    const response = await aws.fetch(url, init).catch((error: NodeJS.ErrnoException) => {
+      const { code, name, message } = (error.cause ?? error) as NodeJS.ErrnoException;
+      throw new AwsError(action, code ?? name, message, 0);
+    });
+    return { response, text: await response.text() };
+  }
+
+  /** Calls a service that speaks AWS JSON; a service has the name that it has in policies. @throws AwsError */
+  async function call(service: JsonService, operation: string, input: object): Promise<Answer> {
+    const { host, target, version, variable } = jsonServices[service];
+    const headers = {
+      'content-type': `application/x-amz-json-${version}`,
+      'x-amz-target': `${target}.${operation}`,
+    };
+    const action = `${service}:${operation}`;
+    const url = addressOf(host, variable);
+    const { response, text } = await send(host, action, `${url}/`, headers, JSON.stringify(input));
+    const answer = text ? JSON.parse(text) : {};
+    if (response.ok) return answer;
+    const name = String(answer.__type ?? response.status).replace(/^.*#/, '');
+    throw new AwsError(action, name, answer.message ?? answer.Message ?? '', response.status);
+  }
+
+  /** Calls a service that speaks AWS's older protocol. @returns the XML of the answer @throws AwsError */
+  async function query(service: 'sts' | 'sns', input: Record<string, string>): Promise<string> {
+    const action = `${service}:${input['Action']}`;
+    const headers = { 'content-type': 'application/x-www-form-urlencoded' };
+    const url = addressOf(service, service.toUpperCase());
+    const { response, text } = await send(service, action, `${url}/`, headers, new URLSearchParams(input).toString());
+    if (response.ok) return text;
+    const [name = '', message = ''] = ['Code', 'Message'].map((tag) => textOf(text, tag));
+    throw new AwsError(action, name, message, response.status);
+  }
+
+  /** @returns the traces with that id @throws AwsError */
+  async function traces(id: string): Promise<Answer[]> {
+    const headers = { 'content-type': 'application/json' };
+    const body = JSON.stringify({ TraceIds: [id] });
+    const { response, text } = await send(
+      'xray',
+      'xray:BatchGetTraces',
+      `${addressOf('xray', 'XRAY')}/Traces`,
+      headers,
+      body,
+    );
+    if (!response.ok)
+      throw new AwsError('xray:BatchGetTraces', String(response.status), text.slice(0, 200), response.status);
+    return JSON.parse(text).Traces ?? [];
+  }
+
+  return {
+    call,
+    query,
+    traces,
+    cloudFormation: new CloudFormationClient(config),
+    lambda: new LambdaClient(config),
+  };
+}
+
+export type Aws = ReturnType<typeof createAws>;
+
+/** @returns what stands in the first element of that name; empty where there is none */
+export const textOf = (xml: string, tag: string) => new RegExp(`<${tag}>([^<]*)</${tag}>`).exec(xml)?.[1] ?? '';
+
+const tagOf = (name: string) => name.replace(/Exception$/, '');
+
+/** An SDK's error as an {@link AwsError}. */
+export const sdkError =
+  (action: string) => (error: Error & { code?: string; $metadata?: { httpStatusCode?: number } }) => {
+    throw new AwsError(
+      action,
+      tagOf(error.name) === 'Error' ? (error.code ?? 'Error') : error.name,
+      error.message,
+      error.$metadata?.httpStatusCode ?? 0,
+    );
+  };
