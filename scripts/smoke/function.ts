@@ -73,23 +73,27 @@ export const byApi: Check = {
   async run({ deployment, network, region, stage, groupId, liveMigrationId, areReal, signal }) {
     const url = deployment.outputs['ApiUrl'];
     if (!url) return { skipped: 'this stack has none (api=none)' };
+    let wantsJwt = false;
     const said = await askDeployed({ stage, region, url, groupId, liveMigrationId }, network).catch((error: Error) => {
       const [name = ''] = error.message.split(':');
       if (!areReal && unknownIds.includes(name)) return name;
-      if (/wants a JWT/.test(error.message)) return 'it wants a JWT, with which npm run smoke -- --quick --token asks';
+      wantsJwt = error.message.includes('wants a JWT');
+      if (wantsJwt) return '';
       throw error;
     });
     const target = `${url.replace(/\/+$/, '')}/groups/${groupId}/liveMigrations/${liveMigrationId}`;
-    const unsigned = await fetch(target, { signal });
-    if (unsigned.ok || ![401, 403].includes(unsigned.status))
+    const { status } = await fetch(target, { signal });
+    if (![401, 403].includes(status))
       throw new Trouble(
-        `A request without a signature is answered with ${unsigned.status}: it should be refused.`,
+        `A request without a signature or a token is answered with ${status}: it should be refused.`,
         'Check the authorization of the routes in API Gateway, and deploy the stack again.',
       );
+    if (wantsJwt)
+      return {
+        ok: `it wants a JWT and refuses others (${status}); npm run smoke -- --quick --token JWT asks with one`,
+      };
     const words = said.split('\n')[0]?.replace(/^✓ /, '').replace(/\.$/, '');
-    return {
-      ok: `a signed request is answered (${words}), and one without a signature is refused (${unsigned.status})`,
-    };
+    return { ok: `a signed request is answered (${words}), and one without a signature is refused (${status})` };
   },
 };
 

@@ -109,7 +109,7 @@ describe('each check finds what may be wrong', () => {
       'API',
       'an answer without a signature',
       (_, { gateway }) => gateway.answerUnsigned(200),
-      /A request without a signature is answered with 200/,
+      /A request without a signature or a token is answered with 200/,
     ],
     [
       'log line',
@@ -321,6 +321,17 @@ describe('what is not checked says why', () => {
   ])('%s', async (check, change, more, why) => {
     const { of } = await smoke(change, more);
     expect(of(check)).toMatchObject({ result: 'skipped', text: expect.stringMatching(why) });
+  });
+
+  test('an API that wants a JWT is asked without one, and refuses', async () => {
+    const { of } = await smoke((_, { gateway }) => {
+      gateway.answerSigned(401);
+      gateway.answerUnsigned(401);
+    });
+    expect(of('API')).toMatchObject({
+      result: 'ok',
+      text: expect.stringMatching(/^it wants a JWT and refuses others/),
+    });
   });
 
   test('without ids, ones that do not exist are good enough', async () => {

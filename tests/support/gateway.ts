@@ -56,5 +56,8 @@ export async function startGateway(answer?: Answer, unsigned = answer) {
   const answerUnsigned = (status: number) => {
     unsigned = { status, body: {} };
   };
-  return { url: served.origin, server: served.server, headers, signatures, asked, answerUnsigned };
+  const answerSigned = (status: number) => {
+    answer = { status, body: { message: 'Unauthorized' } };
+  };
+  return { url: served.origin, server: served.server, headers, signatures, asked, answerSigned, answerUnsigned };
 }
