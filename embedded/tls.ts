@@ -17,6 +17,8 @@ export type Certificate = { key: Buffer; cert: Buffer };
  * @param subject its common name
  * @param issuer who issues it; by default itself
  * @param isAuthority whether it may issue others
+ * @param key its kind, as openssl names it
+ * @param extension one more, as openssl writes it
  * @returns undefined where there is no openssl
  */
 export async function makeCertificate(
@@ -25,7 +27,9 @@ export async function makeCertificate(
     subject = 'embedded',
     issuer,
     isAuthority = true,
-  }: { subject?: string; issuer?: Certificate; isAuthority?: boolean } = {},
+    key: kind = 'ec',
+    extension,
+  }: { subject?: string; issuer?: Certificate; isAuthority?: boolean; key?: string; extension?: string } = {},
 ): Promise<Certificate | undefined> {
   const folder = mkdtempSync(join(tmpdir(), 'atlas-live-migration-'));
   const [key, cert] = [join(folder, 'key.pem'), join(folder, 'certificate.pem')];
@@ -36,9 +40,28 @@ export async function makeCertificate(
       writeFileSync(issuerCert, issuer.cert);
     }
     await promisify(execFile)('openssl', [
-      ...['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '1'],
-      ...['-subj', `/CN=${subject}`, '-addext', `subjectAltName=${names.join(',')}`, '-keyout', key, '-out', cert],
+      ...[
+        'req',
+        '-x509',
+        '-newkey',
+        kind,
+        ...(kind === 'ec' ? ['-pkeyopt', 'ec_paramgen_curve:prime256v1'] : []),
+        '-nodes',
+        '-days',
+        '1',
+      ],
+      ...[
+        '-subj',
+        subject ? `/CN=${subject}` : '/',
+        '-addext',
+        `subjectAltName=${names.join(',')}`,
+        '-keyout',
+        key,
+        '-out',
+        cert,
+      ],
       ...['-addext', `basicConstraints=critical,CA:${isAuthority ? 'TRUE' : 'FALSE'}`],
+      ...(extension ? ['-addext', extension] : []),
       ...(issuer ? ['-CA', issuerCert, '-CAkey', issuerKey] : []),
     ]);
     return { key: readFileSync(key), cert: readFileSync(cert) };

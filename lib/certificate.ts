@@ -2,9 +2,12 @@
 
 import { ProxyFailure } from './proxy.ts';
 
-/** OpenSSL's codes of X.509 verification, and Node's own for a certificate of another host. */
+/**
+ * OpenSSL's codes of X.509 verification, and Node's own for a certificate of another host. What Node has no code for (a key
+ * that is too weak, an extension that it does not know) is `UNSPECIFIED`.
+ */
 const untrustedCode =
-  /^(CERT_|ERR_TLS_CERT_|UNABLE_TO_|DEPTH_ZERO_SELF_SIGNED_CERT|SELF_SIGNED_CERT|HOSTNAME_MISMATCH|INVALID_|PATH_LENGTH_)/;
+  /^(UNSPECIFIED$|CERT_|ERR_TLS_CERT_|UNABLE_TO_|DEPTH_ZERO_SELF_SIGNED_CERT|SELF_SIGNED_CERT|HOSTNAME_MISMATCH|INVALID_|PATH_LENGTH_)/;
 const unknownIssuerCode = /SELF_SIGNED_CERT|UNABLE_TO_/;
 
 /**
@@ -22,7 +25,9 @@ export function untrusted(
   const { code = '' } = error;
   if (!untrustedCode.test(code)) return undefined;
   const why = error instanceof ProxyFailure ? `, ${error.message}` : ` (${code})`;
+  // The error does not say which of the two it is.
+  const orProxy = error instanceof ProxyFailure && error.isHttps ? ', or of the proxy,' : '';
   // The deployment sets the variable where there is the parameter.
   const isRemedy = unknownIssuerCode.test(code) && !process.env['NODE_EXTRA_CA_CERTS'];
-  return `The TLS certificate of ${host} is not trusted${why}.${isRemedy ? ` If a proxy or a firewall inspects TLS, ${remedy}.` : ''}`;
+  return `The TLS certificate of ${host}${orProxy} is not trusted${why}.${isRemedy ? ` If a proxy or a firewall inspects TLS, ${remedy}.` : ''}`;
 }

@@ -62,10 +62,13 @@ export function proxyOf(environment: NodeJS.ProcessEnv): { proxy?: HttpsProxy; p
 /** No connection through the proxy. The message is the end of a sentence that says what failed, and safe to show. */
 export class ProxyFailure extends Error {
   readonly code: string;
+  /** Whether the connection to the proxy itself is TLS. */
+  readonly isHttps: boolean;
 
-  constructor({ host }: HttpsProxy, reason: string, code = 'ERR_PROXY_TUNNEL') {
+  constructor({ host, environment }: HttpsProxy, reason: string, code = 'ERR_PROXY_TUNNEL') {
     super(`through the proxy ${host} (${reason})`);
     this.code = code;
+    this.isHttps = environment.https_proxy.startsWith('https:');
   }
 }
 

@@ -12,11 +12,13 @@ import { deploymentWith } from './support/template.ts';
 
 const names = ['DNS:localhost'];
 const root = await makeCertificate(names, { subject: 'Root' });
-const [intermediate, server, self] = root
+const [intermediate, server, self, weak, nameless] = root
   ? await Promise.all([
       makeCertificate(names, { subject: 'Intermediate', issuer: root }),
       makeCertificate(names, { subject: 'proxy.example.com', issuer: root, isAuthority: false }),
       makeCertificate(names, { subject: 'self', isAuthority: false }),
+      makeCertificate(names, { subject: 'weak', key: 'rsa:1024' }),
+      makeCertificate(names, { subject: '', issuer: root, isAuthority: false }),
     ])
   : [];
 const pem = (certificate: { cert: Buffer } | undefined) => certificate?.cert.toString() ?? '';
@@ -54,14 +56,21 @@ describe.skipIf(!root)('is refused', () => {
       key.replaceAll('PRIVATE', 'EC PRIVATE').replace('\n', '\nProc-Type: 4,ENCRYPTED\n\n'),
       'which holds a private key',
     ],
-    ['a request', request, 'which holds a CERTIFICATE REQUEST: it must hold certificates only'],
-    ['a certificate that is cut off', pem(root).slice(0, 300), 'which ends in the middle of a certificate'],
+    ['a request', request, 'which holds a CERTIFICATE REQUEST: it must hold blocks of the kind CERTIFICATE only'],
+    ['a certificate that is cut off', pem(root).slice(0, 300), 'which has a damaged or missing BEGIN or END line'],
+    ['a key that is too weak', pem(weak), 'whose certificate 1 (CN=weak) has a key of 1024 bits: it needs 2048'],
+    ['one without a name', pem(nameless), 'whose certificate 1 (without a name) may not issue others'],
+    [
+      'a block of another kind',
+      pem(root).replaceAll('BEGIN C', 'BEGIN TRUSTED C').replaceAll('END C', 'END TRUSTED C'),
+      'which holds a TRUSTED CERTIFICATE',
+    ],
     ['one that is damaged', pem(root).replace(/\n.{8}/, '\nAAAAAAAA'), 'whose certificate 1 is damaged'],
     ['the second one damaged', pem(root) + pem(self).replace(/\n.{8}/, '\nAAAAAAAA'), 'whose certificate 2 is damaged'],
     [
       "a server's certificate",
       pem(root) + pem(server),
-      "whose certificate 2 (CN=proxy.example.com) is a server's: the certificate of the authority that issued it is needed",
+      'whose certificate 2 (CN=proxy.example.com) may not issue others, as that of a server: the certificate of the authority that issued it is needed',
     ],
     [
       'an authority without the one above it',
@@ -98,6 +107,12 @@ describe.skipIf(!root)('is refused', () => {
 
 test.skipIf(!root)('is taken with all that people leave in such files, and handed on without it', async () => {
   const content = `\ufeffSubject: CN=Root\r\n${pem(root).replaceAll('\n', '\r\n')}# the second\n${pem(intermediate)}${pem(root)}${pem(self)}`;
+  const pasted = [
+    pem(root).replace(/^/gm, '    '),
+    pem(root).replaceAll('\n', '\r'),
+    pem(root).replaceAll('CERTIFICATE', 'X509 CERTIFICATE'),
+  ];
+  for (const form of pasted) expect(readCaFile(write(form))).toBe(pem(root));
   const path = write(content);
   expect(await deploymentWith({ caFile: path })).toMatchObject({ caFile: path, caFileOfFunction: '/var/task/ca.pem' });
   expect(readCaFile(path)).toBe([root, intermediate, self].map(pem).join(''));

@@ -280,6 +280,24 @@ describe.skipIf(!certificate)('the early connection', () => {
     });
   });
 
+  test('a certificate that Node.js has no code for is one that is not trusted', async () => {
+    const authority = await makeCertificate(['DNS:authority.invalid'], {
+      subject: 'odd',
+      extension: '1.2.3.4=critical,ASN1:UTF8String:x',
+    });
+    const odd = authority && (await makeCertificate(['DNS:localhost'], { issuer: authority, subject: 'server' }));
+    if (!odd) throw new Error('there is no openssl');
+    const own = tls.getCACertificates();
+    onTestFinished(() => tls.setDefaultCACertificates(own));
+    tls.setDefaultCACertificates([...own, authority.cert.toString()]);
+    const server = await serveTls(odd, atlas);
+    onTestFinished(() => void server.close());
+    expect(await ask(await coldStart({ ATLAS_BASE_URL: `https://localhost:${server.port}/api/atlas/v1.0` }))).toEqual({
+      failure: 'AtlasUnexpectedAnswer',
+      detail: `The TLS certificate of localhost:${server.port} is not trusted (UNSPECIFIED).`,
+    });
+  });
+
   test('after an address that refuses, the next one of the same host is tried', async () => {
     const way = await startWay();
     resolveTo(['127.0.0.9', '127.0.0.1']);
