@@ -76,13 +76,14 @@ export function createFollower(
       return `There is no function ${deployedName} in ${region}. Deploy it first, or name another --stage or --region.`;
     if (name === 'AccessDeniedException')
       return `AWS refuses the invocation. Your identity needs lambda:InvokeFunction on ${deployedName}.`;
-    if (name === 'CredentialsProviderError')
-      return 'No AWS credentials were found. Sign in (aws sso login, aws configure), or set AWS_PROFILE.';
     if (status === 403) return `AWS does not accept your credentials (${name}). Sign in again.`;
     if (status === 429) return `Lambda throttles ${deployedName}. The command tries again.`;
     if (status) return `Lambda does not invoke ${deployedName} (${status} ${name}). The command tries again.`;
-    const why = network.whyUnreached(`Lambda in ${region}`, error);
-    return [why, 'Check the network and the region.', ...network.notes].join(' ');
+    const isCredentials = /^(AWS credentials|No AWS credentials)/.test(error.message);
+    const why = isCredentials
+      ? error.message
+      : `${network.whyUnreached(`Lambda in ${region}`, error)} Check the network and the region.`;
+    return [why, ...network.notes].join(' ');
   }
 
   const documents = new Map<string, unknown>();

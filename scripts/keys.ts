@@ -5,7 +5,7 @@ import { readFileSync } from 'node:fs';
 import type { ReadStream } from 'node:tty';
 
 /** To read from the terminal would stop a program in the background (`npm start &`). */
-function isInForeground(): boolean {
+export function isInForeground(): boolean {
   try {
     if (process.platform === 'win32') return true;
     const [group, ofTerminal] =
@@ -35,16 +35,19 @@ export function obeyKeys(keys: Record<string, () => void>, input: ReadStream = p
     input.setRawMode(true);
     input.resume();
   };
-  input.on('data', (typed: Buffer) => {
-    const key = typed.toString();
+  const obey = (key: string) => {
     if (key === '\u0003') return keys['q']?.();
-    if (key !== '\u001a') return keys[key.toLowerCase()]?.();
+    if (key !== '\u001a') return Object.hasOwn(keys, key) ? keys[key]?.() : undefined;
     input.setRawMode(false);
     input.pause();
-    process.once('SIGCONT', () => isInForeground() && begin());
     // The whole group, npm among it.
     return void process.kill(0, 'SIGTSTP');
+  };
+  input.on('data', (typed: Buffer) => {
+    for (const key of typed.toString().toLowerCase()) obey(key);
   });
+  // After Ctrl-Z: in the foreground again, or in the background.
+  process.on('SIGCONT', () => isInForeground() && begin());
   begin();
   // It keeps no process alive that would end.
   input.unref();

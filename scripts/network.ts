@@ -1,31 +1,73 @@
 /** How the tools of the operator reach AWS and a deployed API: through the proxy of the environment, as the AWS CLI does. */
 
-import { setGlobalProxyFromEnv } from 'node:http';
+import { once } from 'node:events';
+import http, { type IncomingMessage } from 'node:http';
+import https from 'node:https';
 import { fromNodeProviderChain } from '@aws-sdk/credential-providers';
 import { untrusted } from '../lib/certificate.ts';
 import { ProxyAgent, ProxyFailure, proxyOf } from '../lib/proxy.ts';
 
 export type Network = ReturnType<typeof connectNetwork>;
 
+/** The function itself ends after 20 s. */
+const patienceMs = 30_000;
+
 /** The proxy of the environment is one that the command line has checked. */
 export function connectNetwork() {
   const { proxy } = proxyOf(process.env);
-  // For fetch.
-  if (proxy) setGlobalProxyFromEnv(proxy.environment);
-  const requestHandler = proxy ? { httpsAgent: new ProxyAgent({ keepAlive: true }, proxy) } : {};
+  const agent = proxy ? new ProxyAgent({ keepAlive: true }, proxy) : new https.Agent({ keepAlive: true });
+  const requestHandler = { httpsAgent: agent, requestTimeout: patienceMs, throwOnRequestTimeout: true };
+  const provide = fromNodeProviderChain({ clientConfig: { requestHandler } });
+
+  /** @returns why a connection to that host failed, as sentences */
+  function whyUnreached(host: string, error: NodeJS.ErrnoException): string {
+    const remedy = 'name a file with the certificate of its authority: NODE_EXTRA_CA_CERTS=FILE';
+    const { code, name } = error;
+    const reason = name === 'TimeoutError' ? `no answer within ${patienceMs / 1000} s` : (code ?? name);
+    const why = error instanceof ProxyFailure ? error.message : `(${reason})`;
+    return untrusted(host, error, remedy) ?? `${host} cannot be reached ${why}.`;
+  }
+
+  /** @throws Error whose message says what to do */
+  const credentials = () =>
+    provide().catch((error: NodeJS.ErrnoException) => {
+      const isUnreached = error instanceof ProxyFailure || error.code !== undefined || error.name === 'TimeoutError';
+      throw new Error(
+        isUnreached
+          ? `AWS credentials could not be fetched: ${whyUnreached('their service', error)}`
+          : 'No AWS credentials were found. Sign in (aws sso login, aws configure), or set AWS_PROFILE.',
+      );
+    });
+
   return {
     /** For the clients of the AWS SDK. The ones that get credentials, from SSO or STS, need the proxy as well. */
-    client: { requestHandler, credentials: fromNodeProviderChain({ clientConfig: { requestHandler } }) },
+    client: { requestHandler, credentials },
+
+    /** Sends a request, as fetch does. @throws the error of the connection; TimeoutError where there is no answer in time */
+    async send(request: Request): Promise<Response> {
+      const { protocol } = new URL(request.url);
+      const signal = AbortSignal.any([request.signal, AbortSignal.timeout(patienceMs)]);
+      const body = Buffer.from(await request.arrayBuffer());
+      const { method, url } = request;
+      const headers = { ...Object.fromEntries(request.headers), 'content-length': body.length };
+      const outgoing =
+        protocol === 'https:'
+          ? https.request(url, { method, headers, signal, agent })
+          : http.request(url, { method, headers, signal });
+      outgoing.end(body);
+      try {
+        const [incoming] = (await once(outgoing, 'response')) as [IncomingMessage];
+        const chunks: Buffer[] = await incoming.toArray();
+        const init = { status: incoming.statusCode ?? 0, headers: incoming.headers as Record<string, string> };
+        return new Response([204, 304].includes(init.status) ? null : Buffer.concat(chunks), init);
+      } catch (error) {
+        throw signal.aborted ? signal.reason : error;
+      }
+    },
 
     /** A line to be said where something fails, with a proxy. */
-    notes: proxy ? [`The proxy ${proxy.host} was used, except for the hosts in NO_PROXY.`] : [],
+    notes: proxy ? [`HTTPS_PROXY is set to ${proxy.host}; hosts in NO_PROXY are reached without it.`] : [],
 
-    /** @returns why a connection to that host failed, as sentences */
-    whyUnreached(host: string, error: NodeJS.ErrnoException): string {
-      const reason = (error.cause ?? error) as NodeJS.ErrnoException;
-      const remedy = 'name a file with the certificate of its authority: NODE_EXTRA_CA_CERTS=FILE';
-      const why = reason instanceof ProxyFailure ? reason.message : `(${reason.code ?? reason.name})`;
-      return untrusted(host, reason, remedy) ?? `${host} cannot be reached ${why}.`;
-    },
+    whyUnreached,
   };
 }

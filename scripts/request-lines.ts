@@ -14,8 +14,8 @@ type Colour = 'red' | 'yellow' | undefined;
 type Answered = { key: string; start: string; ms: number; colour: Colour };
 type Row = Answered & { time: string; count: number };
 
-/** As far back as a line can still be counted on. */
-const MOST_ROWS = 8;
+/** What is kept of a body: documents and problems are shorter. */
+const MOST_BYTES = 64 * 1024;
 
 type Body = Partial<LiveMigration & Omit<Problem, 'status'>> & { errorType?: string; liveMigrationId?: unknown };
 
@@ -32,6 +32,23 @@ function wordsOf({ status, lagTimeSeconds, readyForCutover }: Body) {
   return `${status}${readyForCutover ? ', ready for cutover' : lag}`;
 }
 
+/** Keeps the beginning of a body. */
+function collect() {
+  const chunks: Buffer[] = [];
+  let length = 0;
+  return {
+    add(chunk: unknown) {
+      if (length > MOST_BYTES || !(typeof chunk === 'string' || chunk instanceof Uint8Array)) return;
+      chunks.push(Buffer.from(chunk as string));
+      length += chunk.length;
+    },
+    text: () => Buffer.concat(chunks).toString(),
+  };
+}
+
+/** The beginning tells demo migrations apart, and the end failures. */
+const shortened = (id: string) => (id.length > 13 ? `${id.slice(0, 8)}…${id.slice(-4)}` : id);
+
 /**
  * @param server whose answers are to be seen
  * @param tell is told each answer of the function, when it has been sent
@@ -45,49 +62,46 @@ export function watchAnswers(server: Server, tell: (answered: Answered) => void)
     const [, idOfPath = ''] = /^\/groups\/[^/]*\/liveMigrations\/([^/]*)/.exec(path) ?? [];
     if (!isInvocation && !idOfPath) return;
     const startedAt = performance.now();
-    const sent: Buffer[] = [];
-    const received: Buffer[] = [];
-    if (isInvocation) request.on('data', (chunk: Buffer) => received.push(chunk));
+    const [sent, received] = [collect(), collect()];
+    if (isInvocation) request.on('data', received.add);
     for (const name of ['write', 'end'] as const) {
       const send = response[name].bind(response) as (...args: unknown[]) => never;
       response[name] = (...args: unknown[]) => {
-        if (typeof args[0] === 'string' || args[0] instanceof Uint8Array) sent.push(Buffer.from(args[0] as string));
+        sent.add(args[0]);
         return send(...args);
       };
     }
     response.once('close', () => {
-      if (!response.writableFinished) return;
-      const body = parse(Buffer.concat(sent).toString());
+      const isGone = !response.writableFinished;
+      const body = isGone ? {} : parse(sent.text());
+      const { liveMigrationId } = isInvocation ? parse(received.text()) : { liveMigrationId: idOfPath };
       const { statusCode } = response;
       const failure = body.errorType ?? body.code;
-      const id = idOfPath || String(parse(Buffer.concat(received).toString()).liveMigrationId ?? '');
-      const words = failure ?? (body.id ? wordsOf(body) : '');
+      const words = isGone ? 'the client went away' : String(failure ?? (body.id ? wordsOf(body) : method));
+      const id = typeof liveMigrationId === 'string' ? shortened(liveMigrationId) : '';
       const door = isInvocation ? 'lambda' : 'http  ';
-      const start = printable(
-        `${door} …${id.slice(-8).padEnd(8)} ${isInvocation && failure ? 'err' : statusCode} ${words}`,
-      );
-      const colour = body.errorType || statusCode >= 500 ? 'red' : statusCode >= 400 ? 'yellow' : undefined;
-      tell({ key: `${start.replace(/, lag .*/, '')} ${id}`, start, ms: performance.now() - startedAt, colour });
+      const status = isGone ? '-  ' : isInvocation && failure ? 'err' : statusCode;
+      const start = printable(`${door} ${id.padEnd(13)} ${status} ${words}`);
+      const isOurs = body.errorType !== undefined || statusCode >= 500;
+      const colour = isGone || (statusCode >= 400 && !isOurs) ? 'yellow' : isOurs ? 'red' : undefined;
+      tell({ key: start.replace(/, lag .*/, ''), start, ms: performance.now() - startedAt, colour });
     });
   });
 }
 
-/**
- * @param write writes as it is
- * @param isColoured whether it may have colours
- */
+/** @param write writes as it is */
 export function createRequestLines(
   write: (text: string) => void,
-  { isTerminal, isColoured, columns }: { isTerminal: boolean; isColoured: boolean; columns: () => number },
+  screen: { canWriteOver: () => boolean; isColoured: boolean; columns: () => number; rows: () => number },
 ) {
   /** The last ones, with nothing printed below. */
   let rows: Row[] = [];
   const lastOf = new Map<string, string>();
 
   const lineOf = ({ time, start, ms, count, colour }: Row) => {
-    const end = `${Math.round(ms)} ms${count > 1 ? `  ×${count}` : ''}`;
-    const line = `${time} ${start}  ${end}`.slice(0, Math.max(20, columns() - 1));
-    return isColoured && colour ? styleText(colour, line, { validateStream: false }) : line;
+    const end = `  ${Math.round(ms)} ms${count > 1 ? `  ×${count}` : ''}`;
+    const line = `${`${time} ${start}`.slice(0, Math.max(20, screen.columns() - 1 - end.length))}${end}`;
+    return screen.isColoured && colour ? styleText(colour, line, { validateStream: false }) : line;
   };
 
   return {
@@ -98,20 +112,22 @@ export function createRequestLines(
 
     add(answered: Answered) {
       const time = new Date().toTimeString().slice(0, 8);
-      if (!isTerminal) {
-        const asked = answered.start.slice(0, 16);
+      if (!screen.canWriteOver()) {
+        rows = [];
+        const asked = answered.start.slice(0, 20);
         if (lastOf.get(asked) !== answered.key) write(`${lineOf({ ...answered, time, count: 1 })}\n`);
         lastOf.set(asked, answered.key);
         return;
       }
       const at = rows.findIndex(({ key }) => key === answered.key);
-      if (at < 0) {
-        rows.push({ ...answered, time, count: 1 });
-        write(`${lineOf(rows.at(-1) as Row)}\n`);
-        rows = rows.slice(-MOST_ROWS);
+      const row = rows[at];
+      if (!row) {
+        const added = { ...answered, time, count: 1 };
+        rows = [...rows, added].slice(-Math.max(1, screen.rows() - 2));
+        write(`${lineOf(added)}\n`);
         return;
       }
-      const row = Object.assign(rows[at] as Row, answered, { time, count: (rows[at]?.count ?? 0) + 1 });
+      Object.assign(row, answered, { time, count: row.count + 1 });
       const up = rows.length - at;
       write(`\u001b[${up}A\r\u001b[K${lineOf(row)}\u001b[${up}B\r`);
     },

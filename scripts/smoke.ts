@@ -100,3 +100,5 @@ async function checkAll({ json, ...more }: typeof wanted) {
 }
 
 await (wanted.isQuick ? askOnce(wanted) : checkAll(wanted));
+// A connection that hangs keeps no process.
+process.exit();

@@ -5,7 +5,7 @@ import { demoIds } from '../embedded/demo-migrations.ts';
 import { failuresOnDemand } from '../embedded/failures-on-demand.ts';
 import type { Served } from '../embedded/http-server.ts';
 import { allCommands, baseOf, waitCommand } from './commands.ts';
-import { obeyKeys } from './keys.ts';
+import { isInForeground, obeyKeys } from './keys.ts';
 import { createRequestLines, watchAnswers } from './request-lines.ts';
 
 type Running = {
@@ -51,10 +51,16 @@ export function createScreen(isJson: boolean, end: () => void) {
   /** Before others change it: escape sequences of our own. */
   const write = stdout.write.bind(stdout) as (text: string) => void;
   const isTerminal = stdout.isTTY === true && process.env['TERM'] !== 'dumb';
+  // In the background, the lines above are the user's. To begin there and to change between both brings this signal.
+  let isAlone = isTerminal && isInForeground();
+  process.on('SIGCONT', () => {
+    isAlone = isTerminal && isInForeground();
+  });
   const lines = createRequestLines(write, {
-    isTerminal,
+    canWriteOver: () => isAlone,
     isColoured: isTerminal && !process.env['NO_COLOR'],
     columns: () => (isTerminal ? stdout.columns || 80 : 1000),
+    rows: () => stdout.rows || 24,
   });
   const say = (text: string) => {
     lines.interrupt();
@@ -89,7 +95,7 @@ export function createScreen(isJson: boolean, end: () => void) {
       ];
       const keys = hasKeys
         ? 'Keys: h all commands, l full log lines, o open the page, q or Ctrl-C quit.'
-        : `npm start -- --commands prints all commands. Ctrl-C stops everything.\n${isJson ? "The function's log lines follow." : 'A short line for each request follows.'}`;
+        : `npm start -- --commands prints all commands.${isInForeground() ? ' Ctrl-C stops everything.' : ''}\n${isJson ? "The function's log lines follow." : 'A short line for each request follows.'}`;
       say(`\n${table(addresses)}\n\n${toTry(running)}\n\n${keys}`);
     },
   };

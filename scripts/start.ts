@@ -5,6 +5,7 @@ import { once } from 'node:events';
 import { createServer } from 'node:net';
 import { devNull } from 'node:os';
 import { StringDecoder } from 'node:string_decoder';
+import { parameters } from '../deploy/parameters.ts';
 import { startEmbeddedAtlas } from '../embedded/atlas.ts';
 import { demoGroupId, demoProjects } from '../embedded/demo-migrations.ts';
 import { type ChallengeName, challengeForms } from '../embedded/digest-verifier.ts';
@@ -196,7 +197,7 @@ async function regionOfSecret(): Promise<string> {
 async function credentialsThroughProxy() {
   const { connectNetwork } = await import('./network.ts');
   const { client, notes } = connectNetwork();
-  const identity = await client.credentials().catch(() => stop(['No AWS credentials were found.', ...notes].join(' ')));
+  const identity = await client.credentials().catch(({ message }: Error) => stop([message, ...notes].join(' ')));
   const { accessKeyId, secretAccessKey, sessionToken } = identity;
   for (const name of ['AWS_PROFILE', 'AWS_SESSION_TOKEN']) delete process.env[name];
   Object.assign(process.env, { AWS_ACCESS_KEY_ID: accessKeyId, AWS_SECRET_ACCESS_KEY: secretAccessKey });
@@ -215,6 +216,7 @@ await mustBeFree(ports, [
   ...(challenge === options.challenge.default ? [] : [`--challenge ${challenge}`]),
   ...(freshness > 0 ? [`--freshness ${freshness}`] : []),
   ...(corsOrigins ? [`--cors-origins '${corsOrigins}'`] : []),
+  ...(log === options.log.default ? [] : [`--log ${log}`]),
 ]);
 console.log(
   realSecret
@@ -235,8 +237,12 @@ const offline = await startOffline({
   atlasBaseUrl: process.env['ATLAS_BASE_URL'],
   freshnessSeconds: process.env['ANSWER_FRESHNESS_SECONDS'],
   corsOrigins,
-  httpsProxy: process.env['HTTPS_PROXY'],
-  noProxy: process.env['NO_PROXY'],
+  // The function takes the lower-case names from this process; others mean more than the parameter takes.
+  httpsProxy: proxyOf(process.env).proxy?.environment.https_proxy,
+  noProxy: (process.env['NO_PROXY'] ?? '')
+    .split(/[\s,;]+/)
+    .filter((entry) => parameters.noProxy.isValid(entry))
+    .join(','),
 });
 const { handler } = await import('../functions/get-live-migration.ts');
 const invoke = await startInvokeEndpoint(handler, lambdaPort);

@@ -117,6 +117,8 @@ test('a failure of a direct invocation has its name', async () => {
 test('odd requests do not end the invoke endpoint', async () => {
   expect((await invoke('%zz')).status).toBe(404);
   expect((await invoke('forgetLiveMigration')).status).toBe(404);
+  for (const liveMigrationId of [{ toString: 1 }, ['x'], 7])
+    expect((await invoke('getLiveMigration', { liveMigrationId })).status).toBe(200);
   expect((await invoke('atlas-live-migration-dev-getLiveMigration%3Alive')).status).toBe(200);
 });
 

@@ -3,6 +3,7 @@
  * client would add megabytes to the installation.
  */
 
+import { setTimeout } from 'node:timers/promises';
 import { CloudFormationClient } from '@aws-sdk/client-cloudformation';
 import { LambdaClient } from '@aws-sdk/client-lambda';
 import { AwsClient } from 'aws4fetch';
@@ -36,7 +37,8 @@ export class AwsError extends Error {
 // biome-ignore lint/suspicious/noExplicitAny: what each call returns is described by AWS, and read by the check that makes it.
 type Answer = any;
 
-export function createAws({ client }: Network, region: string) {
+export function createAws(network: Network, region: string) {
+  const { client } = network;
   const config = { ...client, region };
   const suffix = region.startsWith('cn-') ? 'amazonaws.com.cn' : 'amazonaws.com';
   const addressOf = (service: string, variable: string) =>
@@ -45,13 +47,17 @@ export function createAws({ client }: Network, region: string) {
     `https://${service}.${region}.${suffix}`;
 
   async function send(service: string, action: string, url: string, headers: Record<string, string>, body: string) {
-    const aws = new AwsClient({ ...(await client.credentials()), service, region, retries: 2 });
-    const init = { method: 'POST', headers, body, signal: AbortSignal.timeout(20_000) };
-    const response = await aws.fetch(url, init).catch((error: NodeJS.ErrnoException) => {
-      const { code, name, message } = (error.cause ?? error) as NodeJS.ErrnoException;
-      throw new AwsError(action, code ?? name, message, 0);
-    });
-    return { response, text: await response.text() };
+    const aws = new AwsClient({ ...(await client.credentials()), service, region });
+    for (let retries = 0; ; retries += 1) {
+      const signed = await aws.sign(url, { method: 'POST', headers, body });
+      const response = await network.send(signed).catch((error: NodeJS.ErrnoException) => {
+        throw Object.assign(new AwsError(action, error.name, error.message, 0), { cause: error });
+      });
+      const text = await response.text();
+      const isPassing = response.status >= 500 || response.status === 429 || text.includes('Throttling');
+      if (!isPassing || retries === 2) return { response, text };
+      await setTimeout(500 * 2 ** retries);
+    }
   }
 
   /** Calls a service that speaks AWS JSON; a service has the name that it has in policies. @throws AwsError */
@@ -111,15 +117,10 @@ export type Aws = ReturnType<typeof createAws>;
 /** @returns what stands in the first element of that name; empty where there is none */
 export const textOf = (xml: string, tag: string) => new RegExp(`<${tag}>([^<]*)</${tag}>`).exec(xml)?.[1] ?? '';
 
-const tagOf = (name: string) => name.replace(/Exception$/, '');
-
 /** An SDK's error as an {@link AwsError}. */
 export const sdkError =
-  (action: string) => (error: Error & { code?: string; $metadata?: { httpStatusCode?: number } }) => {
-    throw new AwsError(
-      action,
-      tagOf(error.name) === 'Error' ? (error.code ?? 'Error') : error.name,
-      error.message,
-      error.$metadata?.httpStatusCode ?? 0,
-    );
+  (action: string) =>
+  (error: Error & { $metadata?: { httpStatusCode?: number } }): never => {
+    const status = error.$metadata?.httpStatusCode ?? 0;
+    throw Object.assign(new AwsError(action, error.name, error.message, status), { cause: error });
   };

@@ -5,7 +5,7 @@ import type { FailureName } from '#contract';
 import { sdkError } from './aws.ts';
 import { type Check, type Context, type Invoked, madeUp } from './context.ts';
 import { newestLines } from './logs.ts';
-import { advice, askDeployed, Trouble } from './question.ts';
+import { advice, adviceOn, askDeployed, Trouble } from './question.ts';
 
 /** Good answers for ids that are made up: Atlas was asked, and does not know them. */
 const unknownIds = ['LiveMigrationNotFound', 'ProjectNotFound'];
@@ -42,7 +42,7 @@ export const invoker =
 
 function troubleOf({ outcome, detail, requestId }: Invoked): Trouble {
   return Object.hasOwn(advice, outcome)
-    ? new Trouble(`${outcome}: ${detail}`, advice[outcome as FailureName], `request id ${requestId}`)
+    ? new Trouble(`${outcome}: ${detail}`, adviceOn(outcome as FailureName, detail), `request id ${requestId}`)
     : new Trouble(
         `The function failed (${outcome}): ${detail}`,
         'Look at the last lines of its log: it did not start, or ran into its time-out or out of memory.',
@@ -82,7 +82,7 @@ export const byApi: Check = {
       throw error;
     });
     const target = `${url.replace(/\/+$/, '')}/groups/${groupId}/liveMigrations/${liveMigrationId}`;
-    const { status } = await fetch(target, { signal });
+    const { status } = await network.send(new Request(target, { signal }));
     if (![401, 403].includes(status))
       throw new Trouble(
         `A request without a signature or a token is answered with ${status}: it should be refused.`,

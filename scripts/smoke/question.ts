@@ -44,13 +44,18 @@ export const advice: Record<FailureName, string> = {
   InternalError: 'Look at the log line of the function.',
 };
 
-const identity = async ({ client }: Network) =>
-  client.credentials().catch(() => {
-    throw new Trouble(
-      'No AWS credentials were found.',
-      'Sign in (aws sso login, aws configure), or set AWS_PROFILE or AWS_ACCESS_KEY_ID.',
-    );
+const identity = ({ client }: Network) =>
+  client.credentials().catch(({ message }: Error) => {
+    throw new Trouble(message);
   });
+
+/** What to do about a failure, whose detail may tell more than its name. */
+export const adviceOn = (name: FailureName, detail: string): string =>
+  detail.includes('is not trusted')
+    ? 'docs/deploy.md, "TLS that is inspected", says what to do.'
+    : detail.includes('through the proxy')
+      ? 'Check the way to the proxy, and what it allows: docs/deploy.md, "Closed networks".'
+      : advice[name];
 
 /** Explains an error of CloudFormation, and what to do. */
 function refusal(
@@ -91,16 +96,12 @@ async function lookUpUrl({ stage, region }: Question, network: Network): Promise
   );
 }
 
-/** The function itself ends after 20 s. */
-const patienceMs = 30_000;
-
 async function ask(apiUrl: string, question: Question, network: Network): Promise<Response> {
   const { region, token, groupId, liveMigrationId } = question;
-  const signal = AbortSignal.timeout(patienceMs);
   const target = `${apiUrl}/groups/${groupId}/liveMigrations/${liveMigrationId}`;
-  if (token) return fetch(target, { headers: { authorization: `Bearer ${token}` }, signal });
-  const aws = new AwsClient({ ...(await identity(network)), service: 'execute-api', region, retries: 0 });
-  return aws.fetch(target, { signal });
+  if (token) return network.send(new Request(target, { headers: { authorization: `Bearer ${token}` } }));
+  const aws = new AwsClient({ ...(await identity(network)), service: 'execute-api', region });
+  return network.send(await aws.sign(target));
 }
 
 /**
@@ -128,7 +129,11 @@ export async function askDeployed(question: Question, network: Network): Promise
     return `${printable(sentence)}\n${printableLines(JSON.stringify(answer, null, 2))}`;
   }
   if (answer.code && Object.hasOwn(advice, answer.code)) {
-    throw new Trouble(`${answer.code}: ${answer.detail}`, advice[answer.code], `request id ${answer.requestId}`);
+    throw new Trouble(
+      `${answer.code}: ${answer.detail}`,
+      adviceOn(answer.code, String(answer.detail)),
+      `request id ${answer.requestId}`,
+    );
   }
   if (answer.message?.includes('explicit deny') && !answer.message.includes('identity-based')) {
     throw new Trouble(

@@ -30,12 +30,11 @@ export type Teller = {
 };
 
 /** An error of AWS, in words. */
-function explain({ action, name, message, status }: AwsError, network: Network): Trouble {
-  if (status === 0)
-    return new Trouble(
-      network.whyUnreached(action.split(':')[0] ?? '', Object.assign(new Error(message), { code: name })),
-      'Check the network and the region.',
-    );
+function explain({ action, name, message, status, cause }: AwsError, network: Network): Trouble {
+  if (status === 0) {
+    const why = network.whyUnreached(action.split(':')[0] ?? '', cause as NodeJS.ErrnoException);
+    return new Trouble(why, 'Check the network and the region.');
+  }
   if (/AccessDenied|Unauthorized|AuthorizationError|NotAuthorized/.test(name))
     return new Trouble(`AWS refuses ${action} (${name}).`, 'docs/access.md has the policy that this command needs.');
   if (/ExpiredToken|InvalidClientTokenId|UnrecognizedClient|InvalidSignature|SignatureDoesNotMatch/.test(name))
@@ -81,6 +80,9 @@ export async function runChecks(
     let result: Result;
     try {
       // What a check finds for the others is kept beside them.
+      await network.client.credentials().catch(({ message }: Error) => {
+        throw new Trouble(message);
+      });
       const seen = await run(context);
       for (const key of ['deployment', 'invoke', 'invoked'] as const)
         if (Object.hasOwn(context, key)) Object.assign(shared, { [key]: context[key] });

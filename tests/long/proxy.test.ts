@@ -262,7 +262,7 @@ describe.skipIf(!authority)('the tools of the operator', () => {
       expect(stderr).toContain(`The TLS certificate of ${host} is not trusted`);
       expect(stderr).toContain('UNABLE_TO_VERIFY_LEAF_SIGNATURE');
       expect(stderr).toContain('NODE_EXTRA_CA_CERTS=FILE');
-      expect(stderr).toContain(`The proxy ${proxy.host} was used, except for the hosts in NO_PROXY.`);
+      expect(stderr).toContain(`HTTPS_PROXY is set to ${proxy.host}; hosts in NO_PROXY are reached without it.`);
     },
   );
 
@@ -274,8 +274,8 @@ describe.skipIf(!authority)('the tools of the operator', () => {
     const { proxy } = await setUp('user:other');
     const { code, stderr } = await run(program, args, { HTTPS_PROXY: `http://user:PASSWORD@${proxy.host}` });
     expect(code).toBe(1);
-    expect(stderr).toContain(`${host} cannot be reached`);
-    expect(stderr).toContain(`The proxy ${proxy.host} was used`);
+    expect(stderr).toContain(`${host} cannot be reached through the proxy ${proxy.host} (HTTP 407).`);
+    expect(stderr).toContain(`HTTPS_PROXY is set to ${proxy.host}`);
     expect(stderr).not.toContain('PASSWORD');
   });
 
@@ -316,7 +316,12 @@ describe.skipIf(!authority)('the tools of the operator', () => {
   test('credentials of SSO are fetched through it', async () => {
     const { proxy } = await setUp();
     for (const [program = '', ...args] of [smoke, wait])
-      await run(program, args, { HTTPS_PROXY: proxy.url, ...signIn() });
+      expect(await run(program, args, { HTTPS_PROXY: proxy.url, ...signIn() })).toMatchObject({
+        code: 1,
+        stderr: expect.stringContaining(
+          `AWS credentials could not be fetched: their service cannot be reached through the proxy ${proxy.host} (HTTP 502).`,
+        ),
+      });
     expect(new Set(proxy.log)).toEqual(new Set([`${portalHost}:443 502`]));
   });
 
