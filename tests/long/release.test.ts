@@ -1,38 +1,19 @@
 /** `npm run release`: what it makes, and that two machines make the same. */
 
 import { execFile, execFileSync } from 'node:child_process';
-import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { build } from 'esbuild';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { bundling } from '../../deploy/bundle.ts';
 import { iamPolicy } from '../../deploy/function-role.ts';
 import { packageService, unpack } from '../../scripts/package-service.ts';
+import { checkout } from '../support/checkout.ts';
 
 const root = join(import.meta.dirname, '../..');
 const { version } = createRequire(import.meta.url)('../../package.json') as { version: string };
-
-const folders: string[] = [];
-afterAll(() => {
-  for (const folder of folders) rmSync(folder, { recursive: true });
-});
-
-/** A checkout in a folder of its own, with its own modules' names for the same packages. */
-function checkout(name: string): string {
-  const folder = join(mkdtempSync(join(tmpdir(), 'atlas-live-migration-')), name);
-  folders.push(dirname(folder));
-  const files = execFileSync('git', ['ls-files', '-co', '--exclude-standard'], { cwd: root, encoding: 'utf8' });
-  for (const file of files.trim().split('\n')) {
-    mkdirSync(dirname(join(folder, file)), { recursive: true });
-    cpSync(join(root, file), join(folder, file));
-  }
-  cpSync(join(root, '.build/contract.d.ts'), join(folder, '.build/contract.d.ts'), { recursive: true });
-  symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'));
-  return folder;
-}
 
 const release = (folder: string, umask: string, environment: Record<string, string>) =>
   promisify(execFile)('sh', ['-c', `umask ${umask} && npm run -s release`], {
