@@ -1,4 +1,4 @@
-/** Packages the service in a folder of its own, as `serverless package` does on any machine. */
+/** Packages the service as `serverless package` does, also in a folder of its own. */
 
 import { execFile } from 'node:child_process';
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
@@ -20,23 +20,30 @@ export function copyService(): string {
 }
 
 /**
- * @param parameters as they would be given with `--param`
+ * @param folder the service
+ * @param args the options of `serverless package`
  * @returns the zip and the CloudFormation template
  * @throws what serverless printed, where it refuses
+ */
+export async function packageIn(folder: string, args: string[]) {
+  await promisify(execFile)(join(root, 'node_modules/.bin/serverless'), ['package', ...args], { cwd: folder });
+  const read = (name: string) => readFileSync(join(folder, '.serverless', name));
+  const template = JSON.parse(read('cloudformation-template-update-stack.json').toString()) as {
+    Resources: Record<string, Resource>;
+    Outputs: Record<string, { Value: unknown }>;
+  };
+  return { zip: read('atlas-live-migration.zip'), template };
+}
+
+/**
+ * @param parameters as they would be given with `--param`
+ * @returns what packageIn returns, of a copy of the service
  */
 export async function packageService(parameters: Record<string, string> = {}, stage = 'dev') {
   const folder = copyService();
   try {
     const args = Object.entries(parameters).flatMap(([name, value]) => ['--param', `${name}=${value}`]);
-    await promisify(execFile)(join(root, 'node_modules/.bin/serverless'), ['package', '--stage', stage, ...args], {
-      cwd: folder,
-    });
-    const read = (name: string) => readFileSync(join(folder, '.serverless', name));
-    const template = JSON.parse(read('cloudformation-template-update-stack.json').toString()) as {
-      Resources: Record<string, Resource>;
-      Outputs: Record<string, { Value: unknown }>;
-    };
-    return { zip: read('atlas-live-migration.zip'), template };
+    return await packageIn(folder, ['--stage', stage, ...args]);
   } finally {
     rmSync(folder, { recursive: true });
   }

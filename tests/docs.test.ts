@@ -25,6 +25,7 @@ const runBy: Record<string, [file: string, shows: string]> = {
   'npm run build:ric': ['.ci/run', 'npm run build:ric'],
   'npm run wait': ['tests/wait.test.ts', 'scripts/wait.ts'],
   'npm run -s wait': ['tests/wait.test.ts', 'scripts/wait.ts'],
+  'npm run template': ['tests/long/template.test.ts', "'-s', 'template', '--'"],
   'npx vitest run': ['.ci/run', '\nnpm run test:all '],
   'curl --silent': ['tests/callers.test.ts', 'ask-over-https.sh'],
   'curl --max-time 25 --aws-sigv4': ['tests/callers.test.ts', 'ask-over-https.sh'],

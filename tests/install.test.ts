@@ -77,6 +77,7 @@ test('each program that npm runs is checked first', () => {
     'wait',
     'smoke',
     'contract',
+    'template',
     'release',
     'check',
     'bench',

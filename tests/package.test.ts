@@ -12,11 +12,11 @@ import { AwsClient } from 'aws4fetch';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
 import type { Resource } from '../deploy/cloudformation.ts';
-import { iamPolicy } from '../deploy/function-role.ts';
 import { startEmbeddedDynamoDB } from '../embedded/dynamodb.ts';
 import { serve } from '../embedded/http-server.ts';
 import { runtimeIsBuilt, startRuntime } from '../embedded/lambda-runtime.ts';
 import { packageService, unpack } from '../scripts/package-service.ts';
+import { plainTemplate } from '../scripts/plain-template.ts';
 import { beyondLimits, limitsWithoutUse } from './support/aws-limits.ts';
 import {
   allIsWell,
@@ -333,38 +333,31 @@ test('access logs are JSON', () => {
   for (const [, field = ''] of fields) expect(ofLogLine.includes(field) || Format.includes(`"${field}":`)).toBe(true);
 });
 
-test.each(['hcl', 'ts'])(
-  'the example for another tool deploys the same function with the same rights: %s',
-  (language) => {
+describe('the template for other tools', () => {
+  test('can be passed without a bucket where only defaults are set', () => {
+    expect(Buffer.byteLength(JSON.stringify(plainTemplate(plain)))).toBeLessThanOrEqual(51_200);
+  });
+
+  test.each(['sh', 'hcl', 'ts'])('gets what it needs in the example of the documents: %s', (language) => {
     const document = readFileSync(join(root, 'docs/other-tools.md'), 'utf8');
-    const example = new RegExp(`\`\`\`${language}\\n(.*?)\`\`\``, 's').exec(document)?.[1] ?? '';
-    const value = (name: RegExp) => new RegExp(`(?:${name.source})\\s*[:=]\\s*(.*?),?$`, 'm').exec(example)?.[1];
-    const properties = only(plain, 'AWS::Lambda::Function');
-    const { Handler, Runtime, MemorySize, Timeout, Environment } = properties;
-    expect(value(/handler/)).toMatch(new RegExp(`^["']${Handler}["']$`));
-    expect(value(/runtime/)).toContain(Runtime);
-    expect(value(/memory_size|memorySize/)).toBe(String(MemorySize));
-    expect(value(/timeout/)?.replace(/\D/g, '')).toBe(String(Timeout));
-    expect(
-      value(/architectures?/)
-        ?.toLowerCase()
-        .replace('_', ''),
-    ).toContain('arm64');
-    expect(example).toMatch(/mode = "Active"|Tracing\.ACTIVE/);
-    expect(value(/maximum_retry_attempts|retryAttempts/)).toBe('0');
+    const blocks = [...document.matchAll(new RegExp(`\`\`\`${language}\\n(.*?)\`\`\``, 'gs'))].map(
+      ([, block]) => block,
+    );
+    const example = blocks.find((block) => block?.includes('dist/template.json'));
+    const parameters = Object.keys(plainTemplate(plain).Parameters);
+    for (const text of [...parameters, 'dist/function.zip', 'atlas-live-migration-prod'])
+      expect(example).toContain(text);
+    expect(example).toMatch(/STAGE( = "|=|: ')prod/);
+    // The CDK acknowledges it by itself.
+    if (language !== 'ts') expect(example).toContain('CAPABILITY_IAM');
+  });
 
-    const variables = [
-      ...(/(?:variables|environment)\s*[:=]\s*\{(.*?)\}/s.exec(example)?.[1] ?? '').matchAll(/([A-Z_]+)\s*[:=]/g),
-    ];
-    expect(variables.map(([, name]) => name)).toEqual(Object.keys((Environment as { Variables: object }).Variables));
-
-    // Its rights are those of iam-policy.json, which tests/iam.test.ts compares: each value in it is filled in.
-    const holes = new Set([...JSON.stringify(iamPolicy()).matchAll(/\$\{(\w+)\}/g)].map(([, name]) => name));
-    const filled = [...example.matchAll(/^ +(\w+) *[:=] (?:data\.|local\.|var\.|this\.|functionName,|secretName,)/gm)];
-    expect(new Set(filled.map(([, name]) => name))).toEqual(holes);
-    for (const file of ['dist/function.zip', 'dist/iam-policy.json']) expect(example).toContain(file);
-  },
-);
+  test('has no role with a name of its own, which would need CAPABILITY_NAMED_IAM', () => {
+    for (const template of [plain, full])
+      for (const { Properties } of ofType(template, 'AWS::IAM::Role'))
+        expect(Properties).not.toHaveProperty('RoleName');
+  });
+});
 
 test('the zip holds the file that the handler names, and the one that a table needs', () => {
   expect(unpacked.files).toEqual(['functions/get-live-migration.js', 'lib/sharing/table.js']);

@@ -18,6 +18,8 @@ test.each([
   ['start', ['4000'], 'Unknown argument "4000".'],
   ['start', ['--port', '3100', '--lambda-port', '3100'], '--port and --lambda-port must be two ports.'],
   ['start', ['--nonsense'], "Unknown option '--nonsense'."],
+  ['template', ['prod'], 'Unknown argument "prod".'],
+  ['template', ['--nonsense'], "Unknown option '--nonsense'."],
   ['wait', [id.toUpperCase()], `ID "${id.toUpperCase()}" must be 24 hexadecimal digits in lower case.`],
   ['wait', ['--nonsense'], "Unknown option '--nonsense'."],
   ['wait', ['--group-id', 'x'], '--group-id must be 24 hexadecimal digits in lower case.'],

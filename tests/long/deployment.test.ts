@@ -1,16 +1,20 @@
 /**
- * A deployment, its rollback and its removal, against an emulated AWS: moto (https://docs.getmoto.org), where Python has
- * it. It takes the template as it is; the API and the function behind it are not real there.
+ * A deployment, its rollback and its removal, and the same with the AWS CLI and the template for other tools, against an
+ * emulated AWS: moto (https://docs.getmoto.org), where Python has it. It takes the template as it is; the API and the
+ * function behind it are not real there.
  */
 
 import { execFile, spawn, spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { readFileSync, rmSync } from 'node:fs';
+import { appendFileSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { CloudFormationClient, DescribeStacksCommand, GetTemplateCommand } from '@aws-sdk/client-cloudformation';
+import { GetFunctionCommand, LambdaClient } from '@aws-sdk/client-lambda';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { copyService } from '../../scripts/package-service.ts';
+import { checkout } from '../support/checkout.ts';
 import { allIsWell, liveMigrationId } from '../support/harness.ts';
 import { smoke } from '../support/smoke.ts';
 
@@ -32,6 +36,7 @@ describe.skipIf(!hasMoto)('against moto', () => {
   const folder = copyService();
   let environment: NodeJS.ProcessEnv;
   let client: CloudFormationClient;
+  let lambda: LambdaClient;
   const StackName = 'atlas-live-migration-prod';
 
   beforeAll(async () => {
@@ -46,10 +51,12 @@ describe.skipIf(!hasMoto)('against moto', () => {
       ...process.env,
       AWS_ENDPOINT_URL: endpoint,
       AWS_REGION: 'us-east-1',
+      AWS_DEFAULT_REGION: 'us-east-1',
       AWS_ACCESS_KEY_ID: credentials.accessKeyId,
       AWS_SECRET_ACCESS_KEY: credentials.secretAccessKey,
     };
     client = new CloudFormationClient({ endpoint, region: 'us-east-1', credentials });
+    lambda = new LambdaClient({ endpoint, region: 'us-east-1', credentials });
   });
 
   afterAll(async () => {
@@ -68,9 +75,9 @@ describe.skipIf(!hasMoto)('against moto', () => {
   };
 
   const page = readFileSync(join(root, 'docs/operate.md'), 'utf8');
-  const sh = async (command: string, more: Record<string, string> = {}) => {
-    const env = { ...environment, AWS_DEFAULT_REGION: environment['AWS_REGION'], ...more };
-    return (await promisify(execFile)('sh', ['-ec', command], { env })).stdout.trim();
+  const sh = async (command: string, more: Record<string, string> = {}, cwd = root) => {
+    const env = { ...environment, ...more };
+    return (await promisify(execFile)('sh', ['-ec', command], { cwd, env })).stdout.trim();
   };
   const machine = (name: string) =>
     `arn:aws:states:us-east-1:123456789012:stateMachine:atlas-live-migration-prod-${name}`;
@@ -170,6 +177,41 @@ describe.skipIf(!hasMoto)('against moto', () => {
     if (hasCli) await takesTheCommandsForSymptoms();
     if (hasCli) await stopsWhatRuns();
     await run('remove');
+    await expect(client.send(new DescribeStacksCommand({ StackName }))).rejects.toThrow('does not exist');
+  });
+
+  test.skipIf(!hasCli)('the commands of docs/other-tools.md make the stack, change it and remove it', async () => {
+    const page = readFileSync(join(root, 'docs/other-tools.md'), 'utf8');
+    const [make = '', deploy = '', remove = ''] = [...page.matchAll(/(?<=```sh\n).*?(?=\n```)/gs)].map(String);
+    const project = checkout('project');
+    const read = (name: string) => readFileSync(join(project, 'dist', name));
+    // By this name, moto finds the bucket in the URL of a template.
+    const endpoint = environment['AWS_ENDPOINT_URL']?.replace('127.0.0.1', 'localhost');
+    const run = (...commands: string[]) =>
+      sh([`export AWS_ENDPOINT_URL=${endpoint} BUCKET=releases`, ...commands].join('\n'), {}, project);
+    const sumOfCode = async () => {
+      const FunctionName = `${StackName}-getLiveMigration`;
+      return (await lambda.send(new GetFunctionCommand({ FunctionName }))).Configuration?.CodeSha256;
+    };
+
+    await run('aws s3 mb "s3://$BUCKET"', make, deploy);
+    expect(await deployed()).toBe(read('template.json').toString());
+    const first = await sumOfCode();
+    expect(first).toBe(createHash('sha256').update(read('function.zip')).digest('base64'));
+    const { Stacks } = await client.send(new DescribeStacksCommand({ StackName }));
+    expect(Stacks?.[0]?.Tags).toEqual([{ Key: 'STAGE', Value: 'prod' }]);
+
+    const makeOther = `${make} --param "reservedConcurrency=7"`;
+    await run(makeOther, deploy);
+    expect(await deployed()).toContain('"ReservedConcurrentExecutions":7');
+    expect(await sumOfCode()).toBe(first);
+
+    appendFileSync(join(project, 'functions/get-live-migration.ts'), 'console.log();');
+    await run(makeOther, deploy);
+    expect(await sumOfCode()).toBe(createHash('sha256').update(read('function.zip')).digest('base64'));
+    expect(await sumOfCode()).not.toBe(first);
+
+    await run(remove);
     await expect(client.send(new DescribeStacksCommand({ StackName }))).rejects.toThrow('does not exist');
   });
 });

@@ -85,6 +85,14 @@ export const otherForms = {
   none: { api: 'none' },
 };
 
+/** The four forms, with everything that each can have. */
+export const fullForms = {
+  http: everything,
+  rest: { ...withoutJwt, api: 'rest', callerAccountIds: accounts },
+  private: otherForms.private,
+  none: { ...withoutJwt, api: 'none' },
+};
+
 export const ofType = (template: Template, type: string) =>
   Object.values(template.Resources).filter((resource) => resource.Type === type);
 export const only = (template: Template, type: string) => ofType(template, type)[0]?.Properties as Record<string, Json>;
