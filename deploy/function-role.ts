@@ -48,15 +48,7 @@ function networkInterfaces(functionName: string): Statement[] {
 }
 
 /** The IAM statements of the function. */
-const statements = (
-  {
-    atlasSecretId,
-    kmsKeyArn,
-    subnetIds,
-    tracing,
-  }: Pick<Settings, 'atlasSecretId' | 'kmsKeyArn' | 'subnetIds' | 'tracing'>,
-  functionName: string,
-): Statement[] => [
+const statements = ({ atlasSecretId, kmsKeyArn, subnetIds, tracing }: Settings, functionName: string): Statement[] => [
   ...mayRead(atlasSecretId),
   ...(kmsKeyArn
     ? [
@@ -85,23 +77,3 @@ export const functionRole = (settings: Settings, more: Statement[]): Part => ({
     }),
   },
 });
-
-/** What the function may do, as a file for other tools: they fill in partition, region, account, function and secret. */
-export function iamPolicy() {
-  const names: Record<string, string> = {
-    'AWS::Partition': '${partition}',
-    'AWS::Region': '${region}',
-    'AWS::AccountId': '${account}',
-  };
-  const fill = (value: Text) =>
-    typeof value === 'object' && 'Fn::Sub' in value
-      ? value['Fn::Sub'].replace(/\$\{([\w:]+)\}/g, (hole, name: string) => names[name] ?? hole)
-      : value;
-  const plain = { atlasSecretId: '${secret_name}', kmsKeyArn: '', subnetIds: [], tracing: 'true' };
-  const own = statements(plain, '${function_name}');
-  const Statement = own.map(({ Resource, ...rest }) => ({
-    ...rest,
-    Resource: Array.isArray(Resource) ? Resource.map(fill) : fill(Resource),
-  }));
-  return { Version: '2012-10-17', Statement };
-}

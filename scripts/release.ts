@@ -13,7 +13,6 @@ import { build } from 'esbuild';
 import { makeContractPackage } from '../contract/make-package.ts';
 import { bundleOpenApi } from '../contract/openapi.ts';
 import { apart, bundling } from '../deploy/bundle.ts';
-import { iamPolicy } from '../deploy/function-role.ts';
 import { packageService } from './package-service.ts';
 
 const root = join(import.meta.dirname, '..');
@@ -104,7 +103,6 @@ mkdirSync(dist);
 const write = (name: string, content: string | Buffer) => writeFileSync(join(dist, name), content);
 write('function.zip', (await packageService()).zip);
 await makeContractPackage(dist);
-write('iam-policy.json', json(iamPolicy()));
 write('openapi.json', json(openApi));
 write('sbom.cdx.json', json(await sbom()));
 write('LICENSES.txt', licenses(await bundledPackages()));
