@@ -11,6 +11,7 @@ import type { Part } from './cloudformation.ts';
 import { dashboard } from './dashboard.ts';
 import { functionNameOf, functionRole } from './function-role.ts';
 import { httpApi } from './http-api.ts';
+import { logEncryption } from './log-groups.ts';
 import { type Stages, validate, warningsOf } from './parameter-rules.ts';
 import { parameterNames, readValues, type Settings, type Texts } from './parameters.ts';
 import { restApi } from './rest-api.ts';
@@ -73,6 +74,7 @@ export async function deployment({ options, resolveVariable, resolveConfiguratio
     dashboard: tagged(dashboard(settings, api)),
     tags,
     tagList,
+    functionLogGroup: { Tags: tagList, ...logEncryption(settings) },
     vpc: subnetIds.length > 0 ? { subnetIds, securityGroupIds } : null,
     tracing: values.tracing === 'true',
     reservedConcurrency: reservedConcurrency ? Number(reservedConcurrency) : null,

@@ -1,7 +1,7 @@
 /** The function's role: what it may do, and nothing else. */
 
 import { arn, type Part, type Statement, type Text } from './cloudformation.ts';
-import { allow, role } from './iam.ts';
+import { allow, decryptBy, role } from './iam.ts';
 import type { Settings } from './parameters.ts';
 
 /** As osls names it. */
@@ -50,13 +50,7 @@ function networkInterfaces(functionName: string): Statement[] {
 /** The IAM statements of the function. */
 const statements = ({ atlasSecretId, kmsKeyArn, subnetIds, tracing }: Settings, functionName: string): Statement[] => [
   ...mayRead(atlasSecretId),
-  ...(kmsKeyArn
-    ? [
-        allow('kms:Decrypt', kmsKeyArn, {
-          StringEquals: { 'kms:ViaService': { 'Fn::Sub': 'secretsmanager.${AWS::Region}.${AWS::URLSuffix}' } },
-        }),
-      ]
-    : []),
+  ...(kmsKeyArn ? [decryptBy('secretsmanager', kmsKeyArn)] : []),
   // The stack makes the log group.
   allow(['logs:CreateLogStream', 'logs:PutLogEvents'], arn('logs', `log-group:/aws/lambda/${functionName}:*`)),
   ...(tracing === 'true' ? [allow(['xray:PutTraceSegments', 'xray:PutTelemetryRecords'], '*')] : []),

@@ -1,6 +1,7 @@
 /** The HTTP API before the function: who may call (IAM or a JWT), from which pages (CORS), and how often. */
 
 import { type Api, accessLogFormat, accessLogGroup } from './api.ts';
+import { logEncryption } from './log-groups.ts';
 import type { Settings } from './parameters.ts';
 
 export const httpApi = ({
@@ -12,6 +13,7 @@ export const httpApi = ({
   throttlingBurst,
   service,
   tagList,
+  logsKmsKeyArn,
 }: Settings): Api => ({
   gateway: {
     accessLog: 'HttpApiLogGroup',
@@ -74,7 +76,13 @@ export const httpApi = ({
           },
         },
       },
-      HttpApiLogGroup: { Properties: { LogGroupName: accessLogGroup('http-api', service), Tags: tagList } },
+      HttpApiLogGroup: {
+        Properties: {
+          LogGroupName: accessLogGroup('http-api', service),
+          Tags: tagList,
+          ...logEncryption({ logsKmsKeyArn }),
+        },
+      },
     },
     Outputs: {
       ApiUrl: {

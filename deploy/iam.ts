@@ -11,6 +11,16 @@ export const allow = (actions: string | string[], resource: Text | Text[], condi
 });
 
 /**
+ * A statement that lets a service decrypt with a key on behalf of the role, and the role never by itself.
+ *
+ * @see https://docs.aws.amazon.com/kms/latest/developerguide/conditions-kms.html#conditions-kms-via-service
+ */
+export const decryptBy = (service: string, key: string, context: Record<string, Text> = {}): Statement =>
+  allow('kms:Decrypt', key, {
+    StringEquals: { 'kms:ViaService': { 'Fn::Sub': `${service}.\${AWS::Region}.\${AWS::URLSuffix}` }, ...context },
+  });
+
+/**
  * @param principal the service that takes the role
  * @param condition under which it does; none: always
  * @param policyName the name of its one policy, which has the statements

@@ -40,7 +40,11 @@ function problemsBetween(texts: Texts, { region, functionName }: Target): string
   if (['http', 'none'].includes(api) && isFilled(texts.callerAccountIds)) {
     problems.push('callerAccountIds need api rest or private');
   }
-  for (const name of ['atlasSecretId', 'kmsKeyArn', 'alarmTopicArn', 'eventBusName'] as const) {
+  if (texts.tableKmsKeyArn && Number(texts.freshnessSeconds) === 0) {
+    problems.push('tableKmsKeyArn needs freshnessSeconds above 0: without it, there is no table');
+  }
+  const keys = ['kmsKeyArn', 'logsKmsKeyArn', 'tableKmsKeyArn'] as const;
+  for (const name of ['atlasSecretId', ...keys, 'alarmTopicArn', 'eventBusName'] as const) {
     const [, of = region] = /^arn:[\w-]+:\w+:([\w-]+):/.exec(texts[name]) ?? [];
     if (of !== region) {
       problems.push(`${name} is in ${of}, and the deployment in ${region}: they must be in the same region`);

@@ -53,6 +53,13 @@ const each =
   (text: string) =>
     list(text).length <= most && list(text).every(isValid);
 
+/** A key itself, and no alias: those who use an alias need rights to the key behind it. */
+const kmsKey = {
+  default: '',
+  isValid: optional((text) => /^arn:[\w-]+:kms:[\w-]+:\d{12}:key\/[\w-]+$/.test(text)),
+  rule: 'must be the ARN of a KMS key',
+};
+
 /** The forms of the API. */
 const apiForms = ['http', 'rest', 'private', 'none'];
 
@@ -164,10 +171,17 @@ const table = {
     rule: 'must be true or false',
   },
   kmsKeyArn: {
+    ...kmsKey,
     meaning: "The KMS key of the secret, where it is not encrypted with the account's default key.",
-    default: '',
-    isValid: optional((text) => /^arn:[\w-]+:kms:[\w-]+:\d{12}:key\/[\w-]+$/.test(text)),
-    rule: 'must be the ARN of a KMS key',
+  },
+  logsKmsKeyArn: {
+    ...kmsKey,
+    meaning:
+      "The KMS key of the log groups, whose policy must let CloudWatch Logs use it (docs/security.md); empty: CloudWatch's own.",
+  },
+  tableKmsKeyArn: {
+    ...kmsKey,
+    meaning: "The KMS key of the table of shared answers; empty: the account's key aws/dynamodb.",
   },
   permissionsBoundaryArn: {
     meaning: 'A permissions boundary for every role, where the account demands one.',

@@ -6,6 +6,7 @@
 import { createHash } from 'node:crypto';
 import { type Api, accessLogFormat, accessLogGroup } from './api.ts';
 import { arn, type Resource } from './cloudformation.ts';
+import { logEncryption } from './log-groups.ts';
 import type { Settings } from './parameters.ts';
 
 const anything = 'execute-api:/*';
@@ -148,7 +149,11 @@ export const restApi = (settings: Settings): Api => {
         },
         RestApiLogGroup: {
           Type: 'AWS::Logs::LogGroup',
-          Properties: { LogGroupName: accessLogGroup('rest-api', service), RetentionInDays: Number(logRetentionDays) },
+          Properties: {
+            LogGroupName: accessLogGroup('rest-api', service),
+            RetentionInDays: Number(logRetentionDays),
+            ...logEncryption(settings),
+          },
         },
         RestApiPermission: {
           Type: 'AWS::Lambda::Permission',

@@ -6,6 +6,7 @@ import { parse } from 'yaml';
 import { namespace } from '../lib/lambda/invocation-line.ts';
 import { arn, type Part, type Resource, type Statement, type Text } from './cloudformation.ts';
 import { allow, role } from './iam.ts';
+import { logEncryption } from './log-groups.ts';
 import type { Settings } from './parameters.ts';
 
 const getLiveMigrationArn: Text = { 'Fn::GetAtt': ['GetLiveMigrationLambdaFunction', 'Arn'] };
@@ -90,6 +91,7 @@ export function waiting(settings: Settings): Part {
         // The prefix keeps the account's resource policy for log deliveries short, as in api.ts.
         LogGroupName: `/aws/vendedlogs/states/${service}`,
         RetentionInDays: Number(logRetentionDays),
+        ...logEncryption(settings),
       },
     },
   };

@@ -53,9 +53,17 @@ describe('least privilege', () => {
     expect(statements(full, 'FunctionRole').join()).not.toContain('xray');
   });
 
-  test('it may read and write the items of its table, where it has one', () => {
-    const all = statements(full, 'FunctionRole').filter((one) => one.includes('dynamodb'));
-    expect(all).toEqual(['Allow dynamodb:GetItem dynamodb:UpdateItem on AnswerTable,Arn']);
+  test('it may read and write the items of its table, where it has one, and DynamoDB may decrypt for it', () => {
+    const all = statements(full, 'FunctionRole');
+    expect(all.filter((one) => one.includes('dynamodb'))).toEqual([
+      'Allow dynamodb:GetItem dynamodb:UpdateItem on AnswerTable,Arn',
+    ]);
+    expect(all.filter((one) => one.includes(everything.tableKmsKeyArn))).toEqual([
+      `Allow kms:Decrypt on ${everything.tableKmsKeyArn}`,
+    ]);
+    expect(JSON.stringify(full.Resources['FunctionRole'])).toContain(
+      '{"StringEquals":{"kms:ViaService":{"Fn::Sub":"dynamodb.${AWS::Region}.${AWS::URLSuffix}"},"kms:EncryptionContext:aws:dynamodb:tableName":"atlas-live-migration-dev-answers"}}',
+    );
   });
 
   describe('it may read the secret that is meant, and ask for one that does not exist; it may read no other', () => {

@@ -294,13 +294,16 @@ describe('the function', () => {
 });
 
 test.each([
-  ['plain', 90],
-  ['full', 30],
-])('every log group of the %s template is kept for %i days', (which, days) => {
+  ['plain', 90, undefined],
+  ['full', 30, everything.logsKmsKeyArn],
+])('every log group of the %s template is kept for %i days, under the key %s', (which, days, key) => {
   const template = which === 'plain' ? plain : full;
   const groups = ofType(template, 'AWS::Logs::LogGroup');
   expect(groups).toHaveLength(3);
-  for (const { Properties } of groups) expect(Properties['RetentionInDays']).toBe(days);
+  for (const { Properties } of groups) {
+    expect(Properties['RetentionInDays']).toBe(days);
+    expect(Properties['KmsKeyId']).toBe(key);
+  }
   expect(template.Resources['HttpApiLogGroup']?.Properties['LogGroupName']).toBe(
     '/aws/vendedlogs/http-api/atlas-live-migration-dev',
   );

@@ -11,6 +11,24 @@ const numbers = (least: number, most: number): Samples => ({
   valid: [`${least}`, `${most}`],
   invalid: [`${least - 1}`, `${most + 1}`, `${least}.5`, `${least}x`, 'x'],
 });
+const kmsKey: Samples = {
+  rule: 'must be the ARN of a KMS key',
+  valid: [
+    '',
+    'arn:aws:kms:us-east-1:123456789012:key/1234abcd-12ab',
+    'arn:aws-cn:kms:us-east-1:123456789012:key/mrk-1',
+  ],
+  invalid: [
+    'alias/key',
+    'xarn:aws:kms:us-east-1:123456789012:key/a',
+    'arn:aws:kms:us-east-1:123456789012:key/a!',
+    'arn:aws:kms:us-east-1:123456789012:alias/a',
+    'arn:aws:kms:us-east-1:12345678901:key/a',
+    'arn:aws:kms:us-east-1:12345678901x:key/a',
+    'arn:a!:kms:us-east-1:123456789012:key/a',
+    'arn:aws:kms:us!:123456789012:key/a',
+  ],
+};
 const many = (count: number) => Array.from({ length: count }, (_, at) => `x${at}`).join();
 const needsPrivate = { api: 'private' };
 const needsJwt = { jwtIssuer: 'https://issuer.example.com', jwtAudience: 'one' };
@@ -114,24 +132,9 @@ const samples: Record<ParameterName, Samples> = {
   reservedConcurrency: numbers(1, 1000),
   logRetentionDays: { rule: 'must be one of 1, 3, 5', valid: ['1', '3653'], invalid: ['', '2', '0'] },
   tracing: { rule: 'must be true or false', valid: ['true', 'false'], invalid: ['', 'True', 'yes', '0'] },
-  kmsKeyArn: {
-    rule: 'must be the ARN of a KMS key',
-    valid: [
-      '',
-      'arn:aws:kms:us-east-1:123456789012:key/1234abcd-12ab',
-      'arn:aws-cn:kms:us-east-1:123456789012:key/mrk-1',
-    ],
-    invalid: [
-      'alias/key',
-      'xarn:aws:kms:us-east-1:123456789012:key/a',
-      'arn:aws:kms:us-east-1:123456789012:key/a!',
-      'arn:aws:kms:us-east-1:123456789012:alias/a',
-      'arn:aws:kms:us-east-1:12345678901:key/a',
-      'arn:aws:kms:us-east-1:12345678901x:key/a',
-      'arn:a!:kms:us-east-1:123456789012:key/a',
-      'arn:aws:kms:us!:123456789012:key/a',
-    ],
-  },
+  kmsKeyArn: kmsKey,
+  logsKmsKeyArn: kmsKey,
+  tableKmsKeyArn: { ...kmsKey, with: { freshnessSeconds: '5' } },
   permissionsBoundaryArn: {
     rule: 'must be the ARN of an IAM policy',
     valid: ['', 'arn:aws:iam::123456789012:policy/path/boundary', 'arn:aws-us-gov:iam::aws:policy/PowerUserAccess'],
@@ -249,6 +252,7 @@ test('what is deployed follows from them', async () => {
     logRetentionInDays: 90,
     tracing: true,
   });
+  expect(plain.functionLogGroup).toEqual({ Tags: [] });
   expect(plain.tags).toEqual({});
   expect(plain.alarms.Resources?.['ThrottlesAlarm']?.Properties).not.toHaveProperty('Tags');
   const full = await deploymentWith({ ...everything, tags });
@@ -264,6 +268,7 @@ test('what is deployed follows from them', async () => {
     reservedConcurrency: 5,
     logRetentionInDays: 30,
     tracing: false,
+    functionLogGroup: { Tags: tagList, KmsKeyId: everything.logsKmsKeyArn },
   });
   expect(full.alarms.Resources?.['ThrottlesAlarm']?.Properties['Tags']).toEqual(tagList);
   const { api } = await deploymentWith({
@@ -307,6 +312,12 @@ describe('parameters that are wrong are named before anything is deployed', () =
     [{ api: 'none', callerAccountIds: '210987654321' }, 'callerAccountIds need api rest or private'],
     [{ alarmTopicArn: 'arn:aws:sns:eu-west-1:123456789012:t' }, 'alarmTopicArn is in eu-west-1'],
     [{ kmsKeyArn: 'arn:aws:kms:eu-west-1:123456789012:key/a' }, 'kmsKeyArn is in eu-west-1'],
+    [{ logsKmsKeyArn: 'arn:aws:kms:eu-west-1:123456789012:key/a' }, 'logsKmsKeyArn is in eu-west-1'],
+    [
+      { tableKmsKeyArn: 'arn:aws:kms:eu-west-1:123456789012:key/a', freshnessSeconds: '5' },
+      'tableKmsKeyArn is in eu-west-1',
+    ],
+    [{ tableKmsKeyArn: everything.tableKmsKeyArn }, 'tableKmsKeyArn needs freshnessSeconds above 0'],
     [
       { atlasSecretId: 'arn:aws:secretsmanager:eu-west-1:123456789012:secret:x' },
       'atlasSecretId is in eu-west-1, and the deployment in us-east-1',

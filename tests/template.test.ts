@@ -75,6 +75,7 @@ describe('the REST API', () => {
     expect(privateApi.Resources['RestApiLogGroup']?.Properties).toMatchObject({
       LogGroupName: '/aws/vendedlogs/rest-api/atlas-live-migration-dev',
       RetentionInDays: 30,
+      KmsKeyId: everything.logsKmsKeyArn,
     });
   });
 
@@ -194,11 +195,17 @@ describe('the table of shared answers', () => {
         Properties: {
           TableName: 'atlas-live-migration-dev-answers',
           BillingMode: 'PAY_PER_REQUEST',
-          SSESpecification: { SSEEnabled: true },
+          SSESpecification: { SSEEnabled: true, SSEType: 'KMS', KMSMasterKeyId: everything.tableKmsKeyArn },
           TimeToLiveSpecification: { AttributeName: 'expiresAt', Enabled: true },
         },
       },
     ]);
+  });
+
+  test('has the key of the account for DynamoDB, where no other is named', async () => {
+    const template = await partsOf({ freshnessSeconds: '5' });
+    expect(only(template, 'AWS::DynamoDB::Table')['SSESpecification']).toEqual({ SSEEnabled: true });
+    expect(JSON.stringify(template)).not.toContain('kms:');
   });
 
   test('is the one that the embedded DynamoDB has', async () => {

@@ -62,6 +62,8 @@ export const everything = {
   logRetentionDays: '30',
   tracing: 'false',
   kmsKeyArn: 'arn:aws:kms:us-east-1:123456789012:key/1234abcd-12ab',
+  logsKmsKeyArn: 'arn:aws:kms:us-east-1:123456789012:key/2345bcde-23bc',
+  tableKmsKeyArn: 'arn:aws:kms:us-east-1:123456789012:key/3456cdef-34cd',
   alarmTopicArn: 'arn:aws:sns:us-east-1:123456789012:alarms',
   eventBusName: 'migrations',
   subnetIds: 'subnet-0a1b,subnet-2c3d',
