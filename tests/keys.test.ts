@@ -8,8 +8,9 @@ import { allows, type PolicyStatement } from './support/policies.ts';
 import { deploymentWith, otherForms, partsOf } from './support/template.ts';
 
 const page = readFileSync(join(import.meta.dirname, '../docs/security.md'), 'utf8');
-const [logs = [], topic = []] = [...page.matchAll(/^```json\n(.*?)^```/gms)].map(([, text = '']): PolicyStatement[] =>
-  [JSON.parse(text)].flat(),
+const [, section = ''] = /^## Keys of your own\n(.*?)^## /ms.exec(page) ?? [];
+const [logs = [], topic = []] = [...section.matchAll(/^```json\n(.*?)^```/gms)].map(
+  ([, text = '']): PolicyStatement[] => [JSON.parse(text)].flat(),
 );
 
 const key = 'arn:aws:kms:eu-central-1:123456789012:key/1234abcd-12ab';

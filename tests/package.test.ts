@@ -18,6 +18,7 @@ import { runtimeIsBuilt, startRuntime } from '../embedded/lambda-runtime.ts';
 import { packageService, unpack } from '../scripts/package-service.ts';
 import { plainTemplate } from '../scripts/plain-template.ts';
 import { beyondLimits, limitsWithoutUse } from './support/aws-limits.ts';
+import { rightsByType } from './support/deploying.ts';
 import {
   allIsWell,
   atlas,
@@ -87,6 +88,12 @@ test('the parts that other tests look at are in the template as they are, and os
       expect.arrayContaining(['ApiUrl', 'GetLiveMigrationArn', 'AwaitLiveMigrationArn', 'RemindOfCutoverArn']),
     );
   }
+});
+
+test('for each type of resource, it is known which rights its deployment needs', async () => {
+  const templates = [plain, full, ...(await Promise.all(Object.values(otherForms).map((form) => partsOf(form))))];
+  const types = new Set(templates.flatMap(({ Resources }) => Object.values(Resources).map(({ Type }) => Type)));
+  expect(Object.keys(rightsByType).toSorted()).toEqual([...types].toSorted());
 });
 
 describe("CloudFormation's specification", () => {

@@ -1,35 +1,95 @@
 /**
  * A deployment, its rollback and its removal, and the same with the AWS CLI and the template for other tools, against an
  * emulated AWS: moto (https://docs.getmoto.org), where Python has it. It takes the template as it is; the API and the
- * function behind it are not real there.
+ * function behind it are not real there. What osls asks of it is compared with docs/deploying-role.json; CloudFormation's
+ * own calls are not seen there.
  */
 
 import { execFile, spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { appendFileSync, readFileSync, rmSync } from 'node:fs';
+import { appendFileSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { promisify } from 'node:util';
 import { CloudFormationClient, DescribeStacksCommand, GetTemplateCommand } from '@aws-sdk/client-cloudformation';
 import { GetFunctionCommand, LambdaClient } from '@aws-sdk/client-lambda';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import { copyService } from '../../scripts/package-service.ts';
 import { checkout } from '../support/checkout.ts';
+import { callsBeforeRemoval, callsOfOsls } from '../support/deploying.ts';
 import { allIsWell, liveMigrationId } from '../support/harness.ts';
+import { allows, type PolicyStatement } from '../support/policies.ts';
 import { smoke } from '../support/smoke.ts';
 
 const root = join(import.meta.dirname, '../..');
 const python = `
+import io, json, sys
 import moto.cloudformation.models as models
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication
+from moto.server import main
 # It takes the warnings of cfn-lint for errors.
 models.validate_template_cfn_lint = lambda template: []
-from moto.server import main
+answer = DomainDispatcherApplication.__call__
+def record(application, environ, start_response):
+    body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+    environ["wsgi.input"] = io.BytesIO(body)
+    names = ["REQUEST_METHOD", "PATH_INFO", "QUERY_STRING", "HTTP_AUTHORIZATION", "HTTP_X_AMZ_TARGET"]
+    request = [environ.get(name, "") for name in names] + [body.decode("latin1")]
+    # In one piece: requests come at the same time.
+    sys.stdout.write(json.dumps(request) + "\\n")
+    sys.stdout.flush()
+    return answer(application, environ, start_response)
+DomainDispatcherApplication.__call__ = record
 main(["-H", "127.0.0.1", "-p", "0"])
 `;
 // To import it takes seconds.
 const find = 'from importlib.util import find_spec; find_spec("moto.server") or exit(1)';
+/** The access key of whoever deploys, by which their requests are known. */
+const deployer = 'DEPLOYER';
 const hasMoto = spawnSync('python3', ['-c', find]).status === 0;
 const hasCli = spawnSync('aws', ['--version']).status === 0;
+
+type Call = { action: string; resource: string };
+
+/** Which right a request needs; undefined where whoever deploys did not send it, or where it needs none. */
+function readCall(line: string): Call | undefined {
+  const [method = '', path = '', query = '', authorization = '', target = '', body = ''] = JSON.parse(line) as string[];
+  const [, key, region, service] = /Credential=(\w+)\/\d+\/([\w-]+)\/(\w+)\//.exec(authorization) ?? [];
+  if (key !== deployer || service === 'sts') return;
+  const form = new URLSearchParams(body);
+  const here = (resource: string) => `arn:aws:${service}:${region}:123456789012:${resource}`;
+  switch (service) {
+    case 'cloudformation': {
+      const stack = form.get('StackName');
+      const arn = stack?.startsWith('arn:') ? stack : here(`stack/${stack}/0a1b2c3d`);
+      return { action: `cloudformation:${form.get('Action')}`, resource: stack ? arn : '*' };
+    }
+    case 's3': {
+      const [bucket = '', ...rest] = path.slice(1).split('/');
+      const object = rest.join('/');
+      if (!object && query.startsWith('delete')) {
+        const [, deleted = ''] = /<Key>(.*?)<\/Key>/.exec(body) ?? [];
+        return { action: 's3:DeleteObject', resource: `arn:aws:s3:::${bucket}/${deleted}` };
+      }
+      if (!object) return { action: 's3:ListBucket', resource: `arn:aws:s3:::${bucket}` };
+      return {
+        action: method === 'PUT' ? 's3:PutObject' : 's3:GetObject',
+        resource: `arn:aws:s3:::${bucket}/${object}`,
+      };
+    }
+    case 'lambda':
+      return { action: 'lambda:GetFunction', resource: here(`function:${path.split('/')[3]}`) };
+    case 'states': {
+      const { stateMachineArn, executionArn } = JSON.parse(body) as Record<string, string | undefined>;
+      return { action: `states:${target.split('.')[1]}`, resource: stateMachineArn ?? executionArn ?? '*' };
+    }
+    default: {
+      const [repository] = (JSON.parse(body) as { repositoryNames?: string[] }).repositoryNames ?? [];
+      return { action: `${service}:${target.split('.')[1]}`, resource: here(`repository/${repository}`) };
+    }
+  }
+}
 
 describe.skipIf(!hasMoto)('against moto', () => {
   const server = hasMoto ? spawn('python3', ['-c', python]) : undefined;
@@ -37,6 +97,8 @@ describe.skipIf(!hasMoto)('against moto', () => {
   let environment: NodeJS.ProcessEnv;
   let client: CloudFormationClient;
   let lambda: LambdaClient;
+  const requests: string[] = [];
+  let endpoint: string;
   const StackName = 'atlas-live-migration-prod';
 
   beforeAll(async () => {
@@ -45,19 +107,22 @@ describe.skipIf(!hasMoto)('against moto', () => {
       port = /127\.0\.0\.1:(\d+)/.exec(String(chunk))?.[1];
       if (port) break;
     }
-    const endpoint = `http://127.0.0.1:${port}`;
-    const credentials = { accessKeyId: 'x', secretAccessKey: 'y' };
+    endpoint = `http://127.0.0.1:${port}`;
+    if (server) createInterface({ input: server.stdout }).on('line', (line) => requests.push(line));
     environment = {
       ...process.env,
       AWS_ENDPOINT_URL: endpoint,
       AWS_REGION: 'us-east-1',
       AWS_DEFAULT_REGION: 'us-east-1',
-      AWS_ACCESS_KEY_ID: credentials.accessKeyId,
-      AWS_SECRET_ACCESS_KEY: credentials.secretAccessKey,
+      AWS_ACCESS_KEY_ID: 'x',
+      AWS_SECRET_ACCESS_KEY: 'y',
     };
+    const credentials = { accessKeyId: 'x', secretAccessKey: 'y' };
     client = new CloudFormationClient({ endpoint, region: 'us-east-1', credentials });
     lambda = new LambdaClient({ endpoint, region: 'us-east-1', credentials });
   });
+
+  beforeEach(() => void requests.splice(0));
 
   afterAll(async () => {
     rmSync(folder, { recursive: true });
@@ -67,8 +132,23 @@ describe.skipIf(!hasMoto)('against moto', () => {
   const run = (...args: string[]) =>
     promisify(execFile)(join(root, 'node_modules/.bin/serverless'), [...args, '--stage', 'prod'], {
       cwd: folder,
-      env: environment,
+      env: { ...environment, AWS_ACCESS_KEY_ID: deployer },
     });
+
+  /** Removes the stack. @returns what whoever deploys called in this test */
+  async function remove(): Promise<Call[]> {
+    await run('remove');
+    const before = requests.length;
+    await expect(client.send(new DescribeStacksCommand({ StackName }))).rejects.toThrow('does not exist');
+    // That request is written after all others.
+    await vi.waitUntil(() => requests.slice(before).some((line) => !line.includes(deployer)));
+    return requests.flatMap((line) => readCall(line) ?? []);
+  }
+
+  /** The statements of a policy of the documents, which are for Frankfurt, in the region of the emulator. */
+  const inRegion = (policy: string) => JSON.parse(policy.replaceAll('eu-central-1', 'us-east-1'));
+  const deployingRole = (): (PolicyStatement & { Sid: string })[] =>
+    inRegion(readFileSync(join(root, 'docs/deploying-role.json'), 'utf8')).Statement;
   const deployed = async () => {
     const { TemplateBody = '' } = await client.send(new GetTemplateCommand({ StackName }));
     return TemplateBody;
@@ -154,7 +234,7 @@ describe.skipIf(!hasMoto)('against moto', () => {
     const listed = (await sh(listOnly)).split('\n').map((arn) => arn.split('-prod-')[1]);
     expect(listed.sort()).toEqual(machines.flatMap((name) => [`${name}:one`, `${name}:two`]));
     expect(await Promise.all(machines.map(running))).toEqual(['2', '2']);
-    await sh(commands);
+    await sh(commands, { AWS_ACCESS_KEY_ID: deployer });
     expect(await Promise.all(machines.map(running))).toEqual(['0', '0']);
   }
 
@@ -176,8 +256,32 @@ describe.skipIf(!hasMoto)('against moto', () => {
     await answersTheChecks();
     if (hasCli) await takesTheCommandsForSymptoms();
     if (hasCli) await stopsWhatRuns();
-    await run('remove');
-    await expect(client.send(new DescribeStacksCommand({ StackName }))).rejects.toThrow('does not exist');
+    const calls = await remove();
+    for (const call of calls) expect(allows(deployingRole(), call), `${call.action} ${call.resource}`).toBe(true);
+    const expected = [...callsOfOsls, ...(hasCli ? callsBeforeRemoval : [])];
+    expect(new Set(calls.map(({ action }) => action))).toEqual(new Set(expected));
+  });
+
+  test('a deployment bucket of our own needs what docs/security.md says, and stays', async () => {
+    const bucket = `${endpoint}/company-deployments`;
+    await fetch(bucket, { method: 'PUT' });
+    const file = join(folder, 'serverless.yml');
+    const service = readFileSync(file, 'utf8');
+    writeFileSync(file, service.replace('  deploymentBucket:\n', '$&    name: company-deployments\n'));
+    await run('deploy');
+    expect(await deployed()).not.toContain('AWS::S3');
+    const calls = await remove();
+    expect((await fetch(bucket, { method: 'HEAD' })).status).toBe(200);
+
+    const page = readFileSync(join(root, 'docs/security.md'), 'utf8');
+    const [, own = ''] = /^## A deployment bucket of your own$.*?^```json\n(.*?)^```/ms.exec(page) ?? [];
+    const others = deployingRole().filter(({ Sid }) => !Sid.endsWith('OfTheStack'));
+    const statements = [...others, ...inRegion(own)];
+    for (const call of calls) expect(allows(statements, call), `${call.action} ${call.resource}`).toBe(true);
+    const ofS3 = calls.filter(({ action }) => action.startsWith('s3:'));
+    expect(new Set(ofS3.map(({ resource }) => resource.split('/')[0]))).toEqual(
+      new Set(['arn:aws:s3:::company-deployments']),
+    );
   });
 
   test.skipIf(!hasCli)('the commands of docs/other-tools.md make the stack, change it and remove it', async () => {
