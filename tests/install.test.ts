@@ -79,6 +79,7 @@ test('each program that npm runs is checked first', () => {
     'contract',
     'template',
     'release',
+    'release:notes',
     'check',
     'bench',
     'crowd',
