@@ -134,7 +134,7 @@ const table = {
     rule: 'must be origins such as https://app.example.com, comma-separated',
   },
   throttlingRate: {
-    meaning: 'Requests a second that the API lets through. Atlas itself refills 500 a minute per project.',
+    meaning: 'Requests a second that the API lets through. Atlas allows 500 requests a minute for each project.',
     default: 8,
     isValid: (text) => isWholeNumber(text, 1, 10_000),
     rule: 'must be a whole number from 1 to 10000',
@@ -218,7 +218,7 @@ const table = {
   },
   eventBusName: {
     meaning:
-      'EventBridge bus that gets an event for each change of a live migration that is waited for: a name, or the ARN of a bus in another account, whose policy must let this account put events.',
+      'EventBridge bus for the events of waits and reminders: a name, or the ARN of a bus in another account, whose policy must let this account put events.',
     default: 'default',
     isValid: (text) => /^(arn:[\w-]+:events:[\w-]+:\d{12}:event-bus\/)?[\w./-]{1,256}$/.test(text),
     rule: 'must be the name or ARN of an EventBridge bus',

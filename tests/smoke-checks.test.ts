@@ -25,7 +25,7 @@ test('where all is well, each check says what it has seen, and nothing is left b
   const { results, world } = await smoke(undefined, { notify: true });
   expect(results.filter(({ result }) => result !== 'ok')).toEqual([]);
   expect(results.map(({ check }) => check).sort()).toEqual(checks.map(({ name }) => name).sort());
-  expect(blockOf('What all is well looks like')).toEqual(textOf(results));
+  expect(blockOf('The output when all is well')).toEqual(textOf(results));
   const names = world.calls.map(({ action }) => action);
   for (const [made, removed] of [
     ['sqs:CreateQueue', 'sqs:DeleteQueue'],
@@ -51,7 +51,7 @@ test('with five things broken, the others are still checked', async () => {
     answers['sns:GetTopicAttributes'] = () => attributes().replace('<value>2<', '<value>0<');
   });
   expect(results.filter(({ result }) => result === 'wrong')).toHaveLength(5);
-  expect(blockOf('And with five things broken')).toEqual(textOf(results));
+  expect(blockOf('The output with five things broken')).toEqual(textOf(results));
 });
 
 test('docs/deploy.md has each check, and how long it may take', () => {

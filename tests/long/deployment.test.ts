@@ -208,7 +208,7 @@ describe.skipIf(!hasMoto)('against moto', () => {
     const LIVE_MIGRATION_ID = '7e68e12770616e75e6df43d0';
     const start = `aws stepfunctions start-execution --state-machine-arn ${machine('remindOfCutover')} --name ${LIVE_MIGRATION_ID}`;
     const { executionArn: EXECUTION_ARN } = JSON.parse(await sh(start));
-    const named = { ACCOUNT_ID: '123456789012', LIVE_MIGRATION_ID, EXECUTION_ARN };
+    const named = { ACCOUNT_ID: '123456789012', SINCE: '1795800000000', LIVE_MIGRATION_ID, EXECUTION_ARN };
     const answers = await Promise.all(
       rows.map(async (command) => [command.split(' ')[2], JSON.parse(await sh(command, named))]),
     );
