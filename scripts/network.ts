@@ -30,12 +30,13 @@ export function connectNetwork() {
 
   /** @throws Error whose message says what to do */
   const credentials = () =>
-    provide().catch((error: NodeJS.ErrnoException) => {
-      const isUnreached = error instanceof ProxyFailure || error.code !== undefined || error.name === 'TimeoutError';
+    provide().catch(({ message }: Error) => {
+      // Its own words where a provider was found and failed; it has no code for the reason.
+      const why = message.replace(/^\w*Error: /, '').replace(/\.$/, '');
       throw new Error(
-        isUnreached
-          ? `AWS credentials could not be fetched: ${whyUnreached('their service', error)}`
-          : 'No AWS credentials were found. Sign in (aws sso login, aws configure), or set AWS_PROFILE.',
+        /Could not load credentials|could not be resolved|CredentialsProviderError/.test(message)
+          ? 'No AWS credentials were found. Sign in (aws sso login, aws configure), or set AWS_PROFILE.'
+          : `AWS credentials could not be fetched (${why}). Sign in again, or check the network.`,
       );
     });
 

@@ -319,7 +319,7 @@ describe.skipIf(!authority)('the tools of the operator', () => {
       expect(await run(program, args, { HTTPS_PROXY: proxy.url, ...signIn() })).toMatchObject({
         code: 1,
         stderr: expect.stringContaining(
-          `AWS credentials could not be fetched: their service cannot be reached through the proxy ${proxy.host} (HTTP 502).`,
+          `AWS credentials could not be fetched (through the proxy ${proxy.host} (HTTP 502)).`,
         ),
       });
     expect(new Set(proxy.log)).toEqual(new Set([`${portalHost}:443 502`]));

@@ -188,7 +188,7 @@ const hasScript = spawnSync('script', ['--version']).status === 0;
 describe.skipIf(!hasScript)('on a terminal (which the program script makes)', () => {
   /** @returns what it has shown so far, without the carriage returns of a terminal, and with ⎋ for ESC */
   async function startOnTerminal(columns: number, environment: Record<string, string> = {}) {
-    const program = `stty cols ${columns} rows 24; exec ${process.execPath} scripts/start.ts --port 0 --lambda-port 0`;
+    const program = `stty cols ${columns} rows 24; exec '${process.execPath}' scripts/start.ts --port 0 --lambda-port 0`;
     const { NO_COLOR: _, ...env } = process.env;
     const child = spawn('script', ['-qefc', program, '/dev/null'], {
       cwd: root,
