@@ -6,7 +6,8 @@ import type { Result } from './smoke/run.ts';
 
 const usage = `Usage: npm run smoke -- --stage STAGE [GROUP_ID LIVE_MIGRATION_ID] [options]
   Checks the deployment of a stage: the stack, the function, its API, logs, metrics, alarms, state machines, events and
-  messages. It takes up to five minutes and leaves nothing behind. Without the ids, it asks for ones that do not exist.
+  messages. It takes up to five minutes and leaves nothing behind. Without the ids, it asks for ones that do not exist,
+  and does not check events and shared answers.
   --stage STAGE    the stage that was deployed (default dev)
   --region REGION  where it was deployed (default AWS_REGION, or else us-east-1)
   --notify         send a test message to the topic of the alarms
@@ -67,7 +68,8 @@ async function checkAll({ json, ...more }: typeof wanted) {
   };
   const ticking = setInterval(draw, 1000);
   const interrupted = new AbortController();
-  process.on('SIGINT', () => interrupted.abort(new Error('interrupted')));
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
+    process.on(signal, () => interrupted.abort(new Error('interrupted')));
   const results = await runChecks(
     more,
     network,

@@ -46,7 +46,9 @@ test('with five things broken, the others are still checked', async () => {
     variables['ANSWER_FRESHNESS_SECONDS'] = '0';
     answers['states:DescribeStateMachine'] = denied;
     answers['cloudwatch:GetDashboard'] = () => new Refusal('ResourceNotFound', 'x', 404);
-    answers['xray:BatchGetTraces'] = () => ({ Traces: [] });
+    const alarms = answers['cloudwatch:DescribeAlarms'] as (input: unknown, count: number) => object;
+    answers['cloudwatch:DescribeAlarms'] = (...args) =>
+      JSON.parse(JSON.stringify(alarms(...args)).replace('"OK"', '"ALARM","StateReason":"1 datapoint was above 0."'));
     const attributes = answers['sns:GetTopicAttributes'] as () => string;
     answers['sns:GetTopicAttributes'] = () => attributes().replace('<value>2<', '<value>0<');
   });

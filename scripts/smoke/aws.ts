@@ -37,6 +37,15 @@ export class AwsError extends Error {
 // biome-ignore lint/suspicious/noExplicitAny: what each call returns is described by AWS, and read by the check that makes it.
 type Answer = any;
 
+/** @throws AwsError where it is no JSON: a proxy or a maintenance page may answer in AWS's place */
+function parse(action: string, status: number, text: string): Answer {
+  try {
+    return JSON.parse(text || '{}') ?? {};
+  } catch {
+    throw new AwsError(action, 'NoJson', 'the answer is not JSON', status);
+  }
+}
+
 export function createAws(network: Network, region: string) {
   const { client } = network;
   const config = { ...client, region };
@@ -50,12 +59,14 @@ export function createAws(network: Network, region: string) {
     const aws = new AwsClient({ ...(await client.credentials()), service, region });
     for (let retries = 0; ; retries += 1) {
       const signed = await aws.sign(url, { method: 'POST', headers, body });
-      const response = await network.send(signed).catch((error: NodeJS.ErrnoException) => {
-        throw Object.assign(new AwsError(action, error.name, error.message, 0), { cause: error });
+      const response = await network.send(signed).catch((cause: NodeJS.ErrnoException) => {
+        // A connection may break; what takes too long has had its time.
+        if (retries < 2 && cause.name !== 'TimeoutError') return undefined;
+        throw Object.assign(new AwsError(action, cause.name, cause.message, 0), { cause });
       });
-      const text = await response.text();
-      const isPassing = response.status >= 500 || response.status === 429 || text.includes('Throttling');
-      if (!isPassing || retries === 2) return { response, text };
+      const text = (await response?.text()) ?? '';
+      const isPassing = !response || response.status >= 500 || /Throttling|LimitExceeded|TooManyRequests/.test(text);
+      if (response && (!isPassing || retries === 2)) return { response, text };
       await setTimeout(500 * 2 ** retries);
     }
   }
@@ -70,9 +81,9 @@ export function createAws(network: Network, region: string) {
     const action = `${service}:${operation}`;
     const url = addressOf(host, variable);
     const { response, text } = await send(host, action, `${url}/`, headers, JSON.stringify(input));
-    const answer = text ? JSON.parse(text) : {};
+    const answer = parse(action, response.status, text);
     if (response.ok) return answer;
-    const name = String(answer.__type ?? response.status).replace(/^.*#/, '');
+    const name = String(answer.__type ?? 'an error without a name').replace(/^.*#/, '');
     throw new AwsError(action, name, answer.message ?? answer.Message ?? '', response.status);
   }
 
@@ -83,8 +94,8 @@ export function createAws(network: Network, region: string) {
     const url = addressOf(service, service.toUpperCase());
     const { response, text } = await send(service, action, `${url}/`, headers, new URLSearchParams(input).toString());
     if (response.ok) return text;
-    const [name = '', message = ''] = ['Code', 'Message'].map((tag) => textOf(text, tag));
-    throw new AwsError(action, name, message, response.status);
+    const [name, message = ''] = ['Code', 'Message'].map((tag) => textOf(text, tag));
+    throw new AwsError(action, name || 'an error without a name', message, response.status);
   }
 
   /** @returns the traces with that id @throws AwsError */
@@ -100,10 +111,12 @@ export function createAws(network: Network, region: string) {
     );
     if (!response.ok)
       throw new AwsError('xray:BatchGetTraces', String(response.status), text.slice(0, 200), response.status);
-    return JSON.parse(text).Traces ?? [];
+    return parse('xray:BatchGetTraces', response.status, text).Traces ?? [];
   }
 
   return {
+    /** The URL that a queue will have. */
+    queueUrl: (accountId: string, name: string) => `${addressOf('sqs', 'SQS')}/${accountId}/${name}`,
     call,
     query,
     traces,

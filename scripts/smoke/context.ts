@@ -45,8 +45,10 @@ export type Context = {
   invoke(question: { groupId: string; liveMigrationId: string }): Promise<Invoked>;
   /** The first invocation. */
   invoked: Invoked;
-  /** Removes what a check has made, at its end or when the program is interrupted. */
-  cleanUp(action: () => Promise<unknown>): void;
+  /** How what a check is about to make is removed, at its end or when the program is interrupted; `what` names it. */
+  cleanUp(what: string, remove: () => Promise<unknown>): void;
+  /** Whether the function answered through its API. */
+  apiAnswered?: boolean;
 };
 
 /** What a check has seen: all is well, or why this can't be checked here. */

@@ -17,6 +17,7 @@ async function runQuery(
   context: Context,
   logGroupNames: string[],
   queryString: string,
+  late: () => Trouble,
 ): Promise<Record<string, string>[]> {
   const { call } = context.aws;
   const now = Math.floor(Date.now() / 1000);
@@ -35,7 +36,7 @@ async function runQuery(
       return status === 'Complete' ? (results as Result[]) : undefined;
     },
     1000,
-    () => new Trouble('A query of CloudWatch Logs Insights does not end.', 'Ask again.'),
+    late,
   );
   return results.map((row) => Object.fromEntries(row.map(({ field, value }) => [field, value])));
 }
@@ -43,19 +44,20 @@ async function runQuery(
 /** The function's lines of these invocations, as soon as all are there. */
 export async function newestLines(context: Context, requestIds: string[]): Promise<Line[]> {
   const query = `fields @message | filter function_request_id in ${JSON.stringify(requestIds)}`;
+  const late = () =>
+    new Trouble(
+      `The log group ${functionLog(context)} has no line of the request ${requestIds[0]}.`,
+      "Check that the function's role may write to it (logs:CreateLogStream, logs:PutLogEvents), and ask again.",
+    );
   return poll(
     context,
     async () => {
-      const rows = await runQuery(context, [functionLog(context)], query);
+      const rows = await runQuery(context, [functionLog(context)], query, late);
       const lines = rows.map((row) => JSON.parse(row['@message'] ?? '{}') as Line);
       return lines.length >= requestIds.length ? lines : undefined;
     },
     EVERY_MS,
-    () =>
-      new Trouble(
-        `The log group ${functionLog(context)} has no line of the request ${requestIds[0]}.`,
-        "Check that the function's role may write to it (logs:CreateLogStream, logs:PutLogEvents), and ask again.",
-      ),
+    late,
   );
 }
 
@@ -92,18 +94,20 @@ export const runbookQuery: Check = {
       ({ type, physicalId }) => type === 'AWS::Logs::LogGroup' && /vendedlogs\/(http|rest)-api/.test(physicalId),
     );
     if (!accessLog) return { skipped: 'this stack has no API, and so no access log' };
+    if (!context.apiAnswered) return { skipped: 'no request went through the API to the function' };
+    const late = () =>
+      new Trouble(
+        `The query of docs/operate.md finds no request in both ${functionLog(context)} and ${accessLog.physicalId}.`,
+        'Check in the access log that its lines come and have functionRequestId.',
+      );
     const joined = await poll(
       context,
       async () => {
-        const rows = await runQuery(context, [functionLog(context), accessLog.physicalId], queryOfRunbook());
+        const rows = await runQuery(context, [functionLog(context), accessLog.physicalId], queryOfRunbook(), late);
         return rows.find(({ httpStatus, ended }) => httpStatus && ended);
       },
       EVERY_MS,
-      () =>
-        new Trouble(
-          `The query of docs/operate.md finds no request in both ${functionLog(context)} and ${accessLog.physicalId}.`,
-          'Check in the access log that its lines come and have functionRequestId.',
-        ),
+      late,
     );
     return {
       ok: `the query of the runbook joins both logs: latest() takes the value of the line that has it (${joined['httpStatus']}, ${joined['ended']})`,

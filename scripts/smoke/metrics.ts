@@ -68,16 +68,21 @@ export const metrics: Check = {
   },
 };
 
+const isAlarm = (type: string) => /^AWS::CloudWatch::(Composite)?Alarm$/.test(type);
+/** The physical id of a composite alarm is its ARN. */
+const nameOf = (physicalId: string) => physicalId.replace(/^arn:.*:alarm:/, '');
+
 type Alarm = {
   AlarmName: string;
   AlarmRule?: string;
   AlarmActions?: string[];
+  ActionsEnabled?: boolean;
   StateValue: string;
   StateReason?: string;
 };
 
-/** The alarms of the stack. */
-async function alarmsOf({ aws, service }: Context): Promise<Alarm[]> {
+/** The alarms of the stack; the name of another stage may begin with the name of this one. */
+async function alarmsOf({ aws, service, deployment }: Context): Promise<Alarm[]> {
   const all: Alarm[] = [];
   const input = { AlarmNamePrefix: `${service}-`, AlarmTypes: ['MetricAlarm', 'CompositeAlarm'] };
   for (let NextToken: string | undefined, isFirst = true; isFirst || NextToken; isFirst = false) {
@@ -85,7 +90,8 @@ async function alarmsOf({ aws, service }: Context): Promise<Alarm[]> {
     NextToken = page.NextToken;
     all.push(...(page.MetricAlarms ?? []), ...(page.CompositeAlarms ?? []));
   }
-  return all;
+  const names = deployment.resources.filter(({ type }) => isAlarm(type)).map(({ physicalId }) => nameOf(physicalId));
+  return all.filter(({ AlarmName }) => names.includes(AlarmName));
 }
 
 /** The topic that the alarms tell; undefined where they tell nobody. */
@@ -100,12 +106,11 @@ export const alarms: Check = {
   actions: ['cloudwatch:DescribeAlarms'],
   async run(context) {
     const found = await alarmsOf(context);
-    const ofStack = context.deployment.resources.filter(({ type }) =>
-      /^AWS::CloudWatch::(Composite)?Alarm$/.test(type),
+    const ofStack = context.deployment.resources.filter(({ type }) => isAlarm(type));
+    const short = ({ AlarmName }: Alarm) => AlarmName.slice(context.service.length + 1);
+    const missing = ofStack.filter(
+      ({ physicalId }) => !found.some(({ AlarmName }) => AlarmName === nameOf(physicalId)),
     );
-    const nameOf = ({ AlarmName }: Alarm) => AlarmName.slice(context.service.length + 1);
-    const names = found.map(nameOf);
-    const missing = ofStack.filter(({ physicalId }) => !found.some(({ AlarmName }) => physicalId.endsWith(AlarmName)));
     if (missing.length > 0)
       throw new Trouble(
         `There is no alarm ${missing.map(({ logicalId }) => logicalId).join(', ')}, although the stack has it.`,
@@ -114,19 +119,25 @@ export const alarms: Check = {
     // The parts of an alarm that is made of others tell nobody.
     const parts = found.flatMap(({ AlarmRule = '' }) => [...AlarmRule.matchAll(/"([^"]+)"/g)].map(([, name]) => name));
     const telling = found.filter(({ AlarmName }) => !parts.includes(AlarmName));
+    const off = telling.filter(({ ActionsEnabled }) => ActionsEnabled === false);
+    if (off.length > 0)
+      throw new Trouble(
+        `The actions of ${off.map(short).join(', ')} are switched off.`,
+        'Switch them on: aws cloudwatch enable-alarm-actions.',
+      );
     const silent = telling.filter(({ AlarmActions = [] }) => AlarmActions.length === 0);
     if (silent.length > 0 && silent.length < telling.length)
-      throw new Trouble(`No action has the alarm ${silent.map(nameOf).join(', ')}.`, 'Deploy the stack again.');
+      throw new Trouble(`The alarm ${silent.map(short).join(', ')} has no action.`, 'Deploy the stack again.');
     const on = telling.filter(({ StateValue }) => StateValue === 'ALARM');
     if (on.length > 0)
       throw new Trouble(
-        `The alarm ${on.map(nameOf).join(', ')} is on: ${on[0]?.StateReason ?? ''}`,
+        `The alarm ${on.map(short).join(', ')} is on: ${on[0]?.StateReason ?? ''}`,
         'docs/operate.md has a section for each alarm.',
       );
     const waiting = found.filter(({ StateValue }) => StateValue === 'INSUFFICIENT_DATA').length;
     const isNew = waiting > 0 ? `; ${waiting} without data yet, which is right in the first minutes` : '';
     const whom = silent.length > 0 ? 'they tell nobody (no alarmTopicArn)' : 'each that tells has its action';
-    return { ok: `${names.length} are there, none is on, ${whom}${isNew}` };
+    return { ok: `${found.length} are there, none is on, ${whom}${isNew}` };
   },
 };
 
@@ -154,16 +165,18 @@ export const trace: Check = {
     const [, id] = /Root=([^;]+)/i.exec(invoked.traceHeader) ?? [];
     if (!id || /Sampled=0/i.test(invoked.traceHeader))
       return { skipped: 'X-Ray did not choose this request for a trace' };
-    await poll(
+    const found = await poll(
       context,
-      async () => ((await aws.traces(id)).length > 0 ? id : undefined),
+      async () => ((await aws.traces(id)).length > 0 ? true : undefined),
       5000,
-      () =>
-        new Trouble(
-          `X-Ray has no trace ${id}.`,
-          "The function's role may lack xray:PutTraceSegments: deploy the stack again.",
-        ),
-    );
+      () => new Trouble(''),
+    ).catch((error) => {
+      if (error instanceof Trouble) return false;
+      throw error;
+    });
+    // With Transaction Search, this API finds none.
+    if (!found)
+      return { skipped: `X-Ray does not show ${id}: with Transaction Search, traces are in the log group aws/spans` };
     return { ok: `the trace ${id} is in X-Ray` };
   },
 };

@@ -15,13 +15,15 @@ export const topic: Check = {
     const { aws, notify, service } = context;
     const TopicArn = await topicOf(context);
     if (!TopicArn) return { skipped: 'there is no alarmTopicArn: alarms and reminders tell nobody' };
+    if (TopicArn.split(':')[4] !== context.deployment.accountId)
+      return { skipped: `the topic is in another account (${TopicArn})` };
     const attributes = await aws.query('sns', { Action: 'GetTopicAttributes', TopicArn, Version });
     const count = (name: string) =>
       Number(new RegExp(`<key>${name}</key>\\s*<value>(\\d+)</value>`).exec(attributes)?.[1] ?? 0);
     const [confirmed, pending] = [count('SubscriptionsConfirmed'), count('SubscriptionsPending')];
     if (confirmed === 0)
       throw new Trouble(
-        `Nobody gets the messages of ${TopicArn}: ${pending > 0 ? `subscriptions that are not confirmed: ${pending}` : 'it has no subscription'}.`,
+        `Nobody gets the messages of ${TopicArn}: ${pending > 0 ? `subscriptions that wait for a confirmation: ${pending}` : 'it has no subscription'}.`,
         pending > 0 ? 'Confirm them in the mails that SNS sent.' : 'Subscribe people to it.',
       );
     const told = `${confirmed} subscribed`;

@@ -162,7 +162,8 @@ export async function askDeployed(question: Question, network: Network): Promise
   }
   if (/security token|Credential should be scoped|Signature/.test(answer.message ?? '')) {
     throw new Trouble(
-      `AWS does not accept the signature (${response.status}: ${answer.message}).`,
+      // The next lines quote the request, with the token of the session.
+      `AWS does not accept the signature (${response.status}: ${answer.message?.split('\n')[0]}).`,
       'Sign in again, name the region of the API with --region, and check the clock of this machine.',
     );
   }

@@ -1,6 +1,7 @@
 /** Runs the checks against a deployment, tells each result as it comes, and removes what they made. */
 
 import type { Network } from '../network.ts';
+import { printable } from '../printable.ts';
 import { AwsError, createAws } from './aws.ts';
 import { first, others } from './checks.ts';
 import { type Check, type Context, madeUp } from './context.ts';
@@ -65,11 +66,11 @@ export async function runChecks(
 
   async function judge({ name, seconds: most, run }: Check): Promise<Result> {
     const startedAt = performance.now();
-    const made: (() => Promise<unknown>)[] = [];
+    const made: { what: string; remove: () => Promise<unknown> }[] = [];
     const signal = AbortSignal.any([interrupted, AbortSignal.timeout(most * 1000 * pace)]);
     const context = Object.create(shared, {
       signal: { value: signal },
-      cleanUp: { value: (action: () => Promise<unknown>) => made.unshift(action) },
+      cleanUp: { value: (what: string, remove: () => Promise<unknown>) => made.unshift({ what, remove }) },
     }) as Context;
     const end = (result: Result['result'], text: string): Result => ({
       check: name,
@@ -77,26 +78,32 @@ export async function runChecks(
       text,
       seconds: Math.round((performance.now() - startedAt) / 100) / 10,
     });
-    let result: Result;
-    try {
-      // What a check finds for the others is kept beside them.
-      await network.client.credentials().catch(({ message }: Error) => {
+    const wrong = (error: unknown): Result => {
+      if (interrupted.aborted) return end('skipped', 'interrupted');
+      if (error instanceof Trouble) return end('wrong', error.message);
+      if (error instanceof AwsError) return end('wrong', explain(error, network).message);
+      const { name, message } = error as Error;
+      return end('wrong', printable(name === 'TimeoutError' ? `no answer within ${most} s` : `${name}: ${message}`));
+    };
+    const result = await network.client
+      .credentials()
+      .catch(({ message }: Error) => {
         throw new Trouble(message);
-      });
-      const seen = await run(context);
-      for (const key of ['deployment', 'invoke', 'invoked'] as const)
-        if (Object.hasOwn(context, key)) Object.assign(shared, { [key]: context[key] });
-      result = 'ok' in seen ? end('ok', seen.ok) : end('skipped', seen.skipped);
-    } catch (error) {
-      if (interrupted.aborted) result = end('skipped', 'interrupted');
-      else if (error instanceof Trouble) result = end('wrong', error.message);
-      else if (error instanceof AwsError) result = end('wrong', explain(error, network).message);
-      else if ((error as Error).name === 'TimeoutError') result = end('wrong', `no answer of AWS within ${most} s`);
-      else throw error;
-    } finally {
-      for (const action of made) await action().catch(() => undefined);
+      })
+      .then(() => run(context))
+      .then((seen) => ('ok' in seen ? end('ok', seen.ok) : end('skipped', seen.skipped)), wrong);
+    // What a check finds for the others is kept beside them, also where something is wrong with it.
+    for (const key of ['deployment', 'invoke', 'invoked', 'apiAnswered'] as const)
+      if (Object.hasOwn(context, key)) Object.assign(shared, { [key]: context[key] });
+    const left: string[] = [];
+    for (const { what, remove } of made) {
+      // What was never made, or has ended, is gone.
+      const isGone = ({ name }: Error) => /NotFound|DoesNotExist|NonExistent/.test(name);
+      await remove().catch((error) => isGone(error) || left.push(`${what} (${(error as Error).name})`));
     }
-    return result;
+    return left.length === 0
+      ? result
+      : { ...result, result: 'wrong', text: `${result.text}\n  Not removed: ${left.join(', ')}. Remove it by hand.` };
   }
 
   const results: Result[] = [];
@@ -105,12 +112,22 @@ export async function runChecks(
     const result = await judge(check);
     results.push(result);
     teller.ended(result);
-    return result;
   };
-  for (const check of first) {
-    const { result } = await tell(check);
-    // Without the stack or the function, nothing else can be said.
-    if (interrupted.aborted || (result === 'wrong' && check !== first.at(-1))) return results;
+  const all = [...first, ...others];
+  const skip = (checks: Check[], why: string) => {
+    for (const { name: check } of checks) {
+      const result: Result = { check, result: 'skipped', text: why, seconds: 0 };
+      results.push(result);
+      teller.ended(result);
+    }
+    return results;
+  };
+  for (const [at, check] of first.entries()) {
+    await tell(check);
+    const rest = all.slice(at + 1);
+    if (interrupted.aborted) return skip(rest, 'interrupted');
+    if (!shared.deployment) return skip(rest, 'without a stack');
+    if (at > 0 && !shared.invoked) return skip(rest, 'without an answer of the function');
   }
   await Promise.all(others.map(tell));
   return results;

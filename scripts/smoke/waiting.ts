@@ -9,12 +9,11 @@ const shortId = () => `smoke-${randomBytes(6).toString('hex')}`;
 /** Starts an execution, which is stopped at the end of the check where it still runs. @returns its ARN */
 async function start(context: Context, stateMachineArn: string, input: object): Promise<string> {
   const { call } = context.aws;
-  const { executionArn } = await call('states', 'StartExecution', {
-    stateMachineArn,
-    name: shortId(),
-    input: JSON.stringify(input),
-  });
-  context.cleanUp(() => call('states', 'StopExecution', { executionArn }).catch(() => undefined));
+  const name = shortId();
+  // Known before the answer, which may be lost.
+  const executionArn = `${stateMachineArn.replace(':stateMachine:', ':execution:')}:${name}`;
+  context.cleanUp(executionArn, () => call('states', 'StopExecution', { executionArn }));
+  await call('states', 'StartExecution', { stateMachineArn, name, input: JSON.stringify(input) });
   return executionArn;
 }
 
@@ -32,6 +31,13 @@ async function lastErrorOf({ aws: { call } }: Context, executionArn: string, dep
   return undefined;
 }
 
+/** @returns the last error, as far as it may be read */
+const whyNot = (context: Context, executionArn: string) =>
+  lastErrorOf(context, executionArn).then(
+    (error) => error ?? 'without an error so far',
+    () => 'its history cannot be read',
+  );
+
 /** Waits for the end of an execution. */
 async function endOf(context: Context, executionArn: string, what: string): Promise<Ended> {
   const { call } = context.aws;
@@ -44,7 +50,7 @@ async function endOf(context: Context, executionArn: string, what: string): Prom
     2000,
     async () =>
       new Trouble(
-        `${what} does not end (${(await lastErrorOf(context, executionArn)) ?? 'without an error so far'}).`,
+        `${what} does not end (${await whyNot(context, executionArn)}).`,
         'Its role, or the one of its rounds, may not start executions or invoke the function: deploy the stack again. A policy of the organization may deny it.',
         executionArn,
       ),
@@ -75,7 +81,7 @@ export const wait: Check = {
     if (status === 'FAILED' && expected.includes(error ?? ''))
       return { ok: `one for a live migration that does not exist ended as ${error}` };
     throw new Trouble(
-      `A wait for a live migration that does not exist ended as ${error ?? status}: ${String(cause ?? '').slice(0, 300)}`,
+      `A wait for a live migration that does not exist ended as ${[error ?? status, String(cause ?? '').slice(0, 300)].filter(Boolean).join(': ')}.`,
       'It should end as LiveMigrationNotFound. Look at the execution in Step Functions.',
       executionArn,
     );
@@ -146,31 +152,38 @@ export const events: Check = {
       },
       Condition: { ArnEquals: { 'aws:SourceArn': ruleArn } },
     };
-    const { QueueUrl } = await aws.call('sqs', 'CreateQueue', {
+    const QueueUrl = aws.queueUrl(accountId, name);
+    context.cleanUp(`the queue ${name}`, () => aws.call('sqs', 'DeleteQueue', { QueueUrl }));
+    await aws.call('sqs', 'CreateQueue', {
       QueueName: name,
       Attributes: {
         MessageRetentionPeriod: '300',
         Policy: JSON.stringify({ Version: '2012-10-17', Statement: [statement] }),
       },
     });
-    context.cleanUp(() => aws.call('sqs', 'DeleteQueue', { QueueUrl }));
     const pattern = { source: ['atlas.live-migration', probe], detail: { id: [liveMigrationId] } };
-    context.cleanUp(() => aws.call('events', 'DeleteRule', { Name: name, ...onBus }));
+    context.cleanUp(`the rule ${name}`, () => aws.call('events', 'DeleteRule', { Name: name, ...onBus }));
     await aws.call('events', 'PutRule', {
-      Name: name,
-      ...onBus,
-      EventPattern: JSON.stringify(pattern),
+      ...{ Name: name, ...onBus, EventPattern: JSON.stringify(pattern) },
       Description: 'npm run smoke: can be deleted',
     });
-    context.cleanUp(() => aws.call('events', 'RemoveTargets', { Rule: name, Ids: ['queue'], ...onBus }));
+    context.cleanUp(`the target of the rule ${name}`, () =>
+      aws.call('events', 'RemoveTargets', { Rule: name, Ids: ['queue'], ...onBus }),
+    );
     await aws.call('events', 'PutTargets', { Rule: name, Targets: [{ Id: 'queue', Arn: queueArn }], ...onBus });
 
     const received = async (source: string) => {
-      const { Messages = [] } = await aws.call('sqs', 'ReceiveMessage', {
-        QueueUrl,
-        MaxNumberOfMessages: 10,
-        WaitTimeSeconds: 2,
-      });
+      const { Messages = [] } = await aws
+        .call('sqs', 'ReceiveMessage', {
+          QueueUrl,
+          MaxNumberOfMessages: 10,
+          WaitTimeSeconds: 2,
+        })
+        // A new queue takes a second until it is there.
+        .catch((error) => {
+          if (/DoesNotExist|NonExistent/.test(error.name)) return {};
+          throw error;
+        });
       const all = Messages.map(({ Body }: { Body: string }) => JSON.parse(Body));
       return all.find((event: { source: string }) => event.source === source);
     };
@@ -205,7 +218,7 @@ export const events: Check = {
       1000,
       async () =>
         new Trouble(
-          `The wait puts no event on the bus ${busName} (${(await lastErrorOf(context, wait)) ?? 'without an error so far'}).`,
+          `The wait puts no event on the bus ${busName} (${await whyNot(context, wait)}).`,
           'The role of pollLiveMigration may not put events, or the policy or the KMS key of the bus denies it.',
           wait,
         ),

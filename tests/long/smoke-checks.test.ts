@@ -163,7 +163,7 @@ describe('each check finds what may be wrong', () => {
       but('cloudwatch:DescribeAlarms', (usual: object) =>
         JSON.parse(JSON.stringify(usual).replace(topicArn, '').replace('[""]', '[]')),
       ),
-      /No action has the alarm Errors/,
+      /The alarm Errors has no action/,
     ],
     [
       'wait',
@@ -237,7 +237,7 @@ describe('each check finds what may be wrong', () => {
       'topic',
       'a subscription that is not confirmed',
       xmlBut('sns:GetTopicAttributes', '<value>2<', '<value>0<'),
-      /Nobody gets the messages of .*: subscriptions that are not confirmed: 1/,
+      /Nobody gets the messages of .*: subscriptions that wait for a confirmation: 1/,
     ],
     ['topic', 'none', xmlBut('sns:GetTopicAttributes', /<value>.</g, '<value>0<'), /it has no subscription/],
     [
@@ -246,7 +246,29 @@ describe('each check finds what may be wrong', () => {
       answersWith('cloudwatch:GetDashboard', new Refusal('ResourceNotFound', 'x', 404)),
       /There is no dashboard atlas-live-migration-prod-us-east-1/,
     ],
-    ['trace', 'none', answersWith('xray:BatchGetTraces', { Traces: [] }), /X-Ray has no trace 1-5759e988/],
+    [
+      'alarms',
+      'actions that are switched off',
+      but('cloudwatch:DescribeAlarms', (usual: object) =>
+        JSON.parse(JSON.stringify(usual).replace('"StateValue"', '"ActionsEnabled":false,"StateValue"')),
+      ),
+      /The actions of Errors are switched off/,
+    ],
+    [
+      'shared answers',
+      'no answer at all',
+      but('lambda:InvokeFunction', (usual: { isError: boolean }, _: never, count: number) =>
+        count > 2 ? { ...usual, isError: true, answer: { errorType: 'SecretUnavailable', errorMessage: 'x' } } : usual,
+      ),
+      /^SecretUnavailable: x/,
+    ],
+    [
+      'metrics',
+      'an answer that is no JSON',
+      answersWith('cloudwatch:GetMetricData', '<html>'),
+      /cloudwatch:GetMetricData failed \(200 NoJson\)/,
+    ],
+    ['trace', 'an answer that is no JSON', answersWith('xray:BatchGetTraces', '<html>'), /xray:BatchGetTraces failed/],
   ])('%s: %s', async (check, _, change, sentence) => {
     const { of, world } = await smoke(change);
     expect(of(check)).toMatchObject({ result: 'wrong' });
@@ -312,6 +334,24 @@ describe('what is not checked says why', () => {
       {},
       /no alarmTopicArn/,
     ],
+    ['trace', answersWith('xray:BatchGetTraces', { Traces: [] }), {}, /aws\/spans/],
+    [
+      'topic',
+      but('cloudwatch:DescribeAlarms', (usual: object) =>
+        JSON.parse(JSON.stringify(usual).replaceAll(':123456789012:alarms', ':999999999999:alarms')),
+      ),
+      {},
+      /in another account/,
+    ],
+    [
+      'log query',
+      (_, { gateway }) => {
+        gateway.answerSigned(401);
+        gateway.answerUnsigned(401);
+      },
+      {},
+      /no request went through the API/,
+    ],
     [
       'trace',
       but('lambda:GetFunctionConfiguration', (usual: object) => ({ ...usual, TracingConfig: { Mode: 'PassThrough' } })),
@@ -334,8 +374,43 @@ describe('what is not checked says why', () => {
     });
   });
 
+  test('without the function nothing else can be said, and each check says so', async () => {
+    const { results } = await smoke(answersWith('lambda:InvokeFunction', denied()));
+    expect(results).toHaveLength(15);
+    expect(results.filter(({ text }) => text === 'without an answer of the function')).toHaveLength(13);
+  });
+
+  test('a stack that was rolled back works as before, and is checked', async () => {
+    const { of } = await smoke(xmlBut('cloudformation:DescribeStacks', 'UPDATE_COMPLETE', 'UPDATE_ROLLBACK_COMPLETE'));
+    expect([of('stack').result, of('function').result, of('dashboard').result]).toEqual(['wrong', 'ok', 'ok']);
+  });
+
   test('without ids, ones that do not exist are good enough', async () => {
     const { results } = await smoke(undefined, { ids: undefined });
     expect(results.filter(({ result }) => result === 'wrong')).toEqual([]);
   });
+});
+
+test('what cannot be removed is named', async () => {
+  const { of } = await smoke((answers) => {
+    answers['events:DeleteRule'] = denied;
+    answers['states:StopExecution'] = denied;
+  });
+  expect(of('events')).toMatchObject({
+    result: 'wrong',
+    text: expect.stringMatching(
+      /Not removed: arn:aws:states:.*:smoke-\w+ \(AccessDeniedException\), the rule smoke-\w+ \(AccessDeniedException\)\. Remove it by hand\./,
+    ),
+  });
+});
+
+test('alarms of another stage, whose name begins with this one, are not looked at', async () => {
+  const other = { AlarmName: 'atlas-live-migration-prod-eu-Errors', StateValue: 'ALARM', AlarmActions: [topicArn] };
+  const { of } = await smoke(
+    but('cloudwatch:DescribeAlarms', (usual: { MetricAlarms: object[] }) => ({
+      ...usual,
+      MetricAlarms: [other, ...usual.MetricAlarms],
+    })),
+  );
+  expect(of('alarms')).toMatchObject({ result: 'ok' });
 });

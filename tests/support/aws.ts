@@ -157,7 +157,9 @@ function createWorld(apiUrl: string) {
     },
     'states:DescribeExecution': ({ executionArn }) => executions[executionArn] ?? new Refusal('ExecutionDoesNotExist'),
     'states:StopExecution': ({ executionArn }) => {
-      Object.assign(executions[executionArn], { status: 'ABORTED' });
+      const execution = executions[executionArn];
+      if (!execution) throw new Refusal('ExecutionDoesNotExist');
+      Object.assign(execution, { status: 'ABORTED' });
       return {};
     },
     'states:GetExecutionHistory': () => ({ events: [{ type: 'ExecutionStarted' }] }),
@@ -261,7 +263,7 @@ export async function startAws(
       return;
     }
     response.writeHead(200, { 'content-type': isJson ? 'application/x-amz-json-1.0' : 'text/xml' });
-    response.end(isJson ? JSON.stringify(answer) : answer);
+    response.end(isJson && typeof answer !== 'string' ? JSON.stringify(answer) : answer);
   });
   onTestFinished(served.close);
   vi.stubEnv('AWS_ENDPOINT_URL', served.origin);
