@@ -57,7 +57,7 @@ const each =
 const kmsKey = {
   default: '',
   isValid: optional((text) => /^arn:[\w-]+:kms:[\w-]+:\d{12}:key\/[\w-]+$/.test(text)),
-  rule: 'must be the ARN of a KMS key',
+  rule: 'must be the ARN of a KMS key (…:key/…), not of an alias',
 };
 
 /** The forms of the API. */

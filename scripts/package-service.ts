@@ -22,17 +22,19 @@ export function copyService(): string {
 /**
  * @param folder the service
  * @param args the options of `serverless package`
- * @returns the zip and the CloudFormation template
+ * @returns the zip, the CloudFormation template, and what serverless warned of
  * @throws what serverless printed, where it refuses
  */
 export async function packageIn(folder: string, args: string[]) {
-  await promisify(execFile)(join(root, 'node_modules/.bin/serverless'), ['package', ...args], { cwd: folder });
+  const serverless = join(root, 'node_modules/.bin/serverless');
+  const { stdout, stderr } = await promisify(execFile)(serverless, ['package', ...args], { cwd: folder });
   const read = (name: string) => readFileSync(join(folder, '.serverless', name));
   const template = JSON.parse(read('cloudformation-template-update-stack.json').toString()) as {
     Resources: Record<string, Resource>;
     Outputs: Record<string, { Value: unknown }>;
   };
-  return { zip: read('atlas-live-migration.zip'), template };
+  const warnings = `${stdout}${stderr}`.split('\n').filter((line) => line.startsWith('Warning: '));
+  return { zip: read('atlas-live-migration.zip'), template, warnings };
 }
 
 /**

@@ -24,11 +24,12 @@ readCommandLine(
 
 const root = join(import.meta.dirname, '..');
 // In the project itself, not in a copy: the parameter caFile is relative to it.
-const { zip, template } = await packageIn(root, process.argv.slice(2)).catch((error) => {
+const { zip, template, warnings } = await packageIn(root, process.argv.slice(2)).catch((error) => {
   if (error.stderr === undefined) throw error;
   console.error(`${error.stdout}${error.stderr}`.trim());
   return process.exit(1);
 });
+for (const warning of warnings) console.error(warning);
 const text = JSON.stringify(plainTemplate(template));
 mkdirSync(join(root, 'dist'), { recursive: true });
 writeFileSync(join(root, 'dist/function.zip'), zip);

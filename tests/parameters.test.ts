@@ -12,7 +12,7 @@ const numbers = (least: number, most: number): Samples => ({
   invalid: [`${least - 1}`, `${most + 1}`, `${least}.5`, `${least}x`, 'x'],
 });
 const kmsKey: Samples = {
-  rule: 'must be the ARN of a KMS key',
+  rule: 'must be the ARN of a KMS key (…:key/…), not of an alias',
   valid: [
     '',
     'arn:aws:kms:us-east-1:123456789012:key/1234abcd-12ab',

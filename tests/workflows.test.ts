@@ -90,7 +90,7 @@ describe('a step', () => {
       const [, script] = /^npm run (?:--silent )?([\w:]+)/.exec(command) ?? [];
       if (script) expect(Object.keys(scripts)).toContain(script);
       else if (command.startsWith('.')) accessSync(join(root, command), constants.X_OK);
-      else expect(command).toMatch(/^(npm ci|npm audit|gh release create|cd dist && sha256sum)\b/);
+      else expect(command).toMatch(/^(npm ci|npm audit|gh release create|cd dist && sha256sum|git merge-base)\b/);
     }
   });
 

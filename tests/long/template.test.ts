@@ -121,7 +121,7 @@ test.skipIf(!certificate)('the file that caFile names, relative to the project, 
   remove();
 });
 
-test('wrong parameters are refused with the sentence of serverless package, and nothing is written', async () => {
+test('wrong parameters are refused with the sentence of serverless package, and nothing is written; its warnings are passed on', async () => {
   const folder = checkout('refused');
   await expect(makeTemplate(folder, { nonsense: '1', api: 'soap' })).rejects.toMatchObject({
     code: 1,
@@ -130,6 +130,8 @@ test('wrong parameters are refused with the sentence of serverless package, and 
     ),
   });
   expect(existsSync(join(folder, 'dist'))).toBe(false);
+  const { stderr } = await makeTemplate(folder, { api: 'none', noProxy: '10.0.0.0/8' });
+  expect(stderr).toContain('Warning: noProxy has the CIDR block 10.0.0.0/8');
 });
 
 const hasTerraform = spawnSync('terraform', ['-version']).status === 0;
