@@ -237,6 +237,14 @@ describe('a workflow that waits and then goes on', () => {
     expect(state).toMatchObject({ groupId, status: 'WORKING', readyForCutover: true });
   });
 
+  test('fails under the name of Step Functions where the wait cannot be started', async () => {
+    const workflow = JSON.parse(
+      JSON.stringify(readWorkflow('wait-then-go-on.asl.json')).replace('awaitLiveMigration', 'gone'),
+    );
+    const { result } = await runWorkflow(workflow, async () => ({}));
+    expect(result).toMatchObject({ name: 'StepFunctions.StateMachineDoesNotExistException' });
+  });
+
   test("fails under the wait's own name when it failed", async () => {
     expect(await waitAndGoOn([{ status: 'NEW' }, { status: 'FAILED' }])).toMatchObject({ name: 'LiveMigrationFailed' });
   });

@@ -214,6 +214,15 @@ describe.each([
     expect(state).toMatchObject({ groupId, status: 'WORKING', readyForCutover: true });
   });
 
+  test('fails under the name of Step Functions where the wait cannot be started', async () => {
+    const workflow = JSON.stringify(readWorkflow(`wait-then-go-on.${form}.asl.json`)).replace(
+      'awaitLiveMigration',
+      'gone',
+    );
+    const failure = run(JSON.parse(workflow), workflowInput, async () => ({}));
+    await expect(failure).rejects.toMatchObject({ name: 'StepFunctions.StateMachineDoesNotExistException' });
+  });
+
   test("fails under the wait's own name when it failed", async () => {
     const failure = (await waitFor({ status: 'FAILED' })) as TaskError;
     expect(failure).toMatchObject({ name: 'LiveMigrationFailed' });
