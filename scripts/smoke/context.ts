@@ -1,5 +1,6 @@
 /** What the checks share: the deployment as it was found, and what was asked. */
 
+import { setTimeout } from 'node:timers/promises';
 import type { Network } from '../network.ts';
 import type { Aws } from './aws.ts';
 import type { Trouble } from './question.ts';
@@ -68,21 +69,6 @@ export type Check = {
 /** Ids that Atlas does not know. */
 export const madeUp = { groupId: 'f'.repeat(24), liveMigrationId: '0'.repeat(24) };
 
-/** @throws the signal's reason */
-export const pause = (ms: number, signal: AbortSignal) =>
-  new Promise<void>((resolve, reject) => {
-    signal.throwIfAborted();
-    const timer = setTimeout(() => {
-      signal.removeEventListener('abort', stop);
-      resolve();
-    }, ms);
-    const stop = () => {
-      clearTimeout(timer);
-      reject(signal.reason);
-    };
-    signal.addEventListener('abort', stop, { once: true });
-  });
-
 /**
  * Asks again and again.
  *
@@ -95,13 +81,12 @@ export async function poll<T>(
   everyMs: number,
   late: () => Trouble | Promise<Trouble>,
 ): Promise<T> {
+  const { signal } = context;
   for (;;) {
     const answer = await ask();
     if (answer !== undefined) return answer;
-    try {
-      await pause(everyMs * context.pace, context.signal);
-    } catch (reason) {
-      throw (reason as Error).name === 'TimeoutError' ? await late() : reason;
-    }
+    await setTimeout(everyMs * context.pace, undefined, { signal }).catch(async () => {
+      throw signal.reason.name === 'TimeoutError' ? await late() : signal.reason;
+    });
   }
 }
